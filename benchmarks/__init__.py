@@ -1,0 +1,1 @@
+"""What is measured, beside its peer, by one command."""

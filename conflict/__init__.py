@@ -1,0 +1,1 @@
+"""What to believe when two honest statements disagree. Pure."""

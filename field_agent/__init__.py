@@ -1,0 +1,1 @@
+"""The portable client: encrypted store, interviews, sync, bundles."""

@@ -1,0 +1,1 @@
+"""XLSForms in; interviews asked, checked and finished out. Pure."""

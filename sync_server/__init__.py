@@ -1,0 +1,1 @@
+"""Intake, registry, review, programmes, payments; every page and API."""
