@@ -1,0 +1,145 @@
+"""How a message lies in bytes: JSON first, then binary parts, all of it compressed, all of it bounded."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import struct
+from typing import Any
+
+import zstandard
+
+from schemas.problems import Refused
+
+MAX_BODY = 8 * 1024 * 1024
+"""Bytes of one compressed message."""
+MAX_MESSAGE = 32 * 1024 * 1024
+"""Bytes of one message after decompression."""
+MAX_ENVELOPE = 2 * 1024 * 1024
+"""Bytes of one sealed submission (its attachments travel apart)."""
+MAX_PAYLOAD = 16 * 1024 * 1024
+"""Bytes of one opened submission after decompression."""
+MAX_PARTS = 500
+"""Envelopes in one batch."""
+MAX_DEPTH = 32
+"""Levels of lists and objects in a message's JSON."""
+
+_LENGTH = struct.Struct(">I")
+_LEVEL = 3
+
+
+def canonical(value: object) -> bytes:
+    """JSON with sorted keys, no spaces, UTF-8: the same value gives the same bytes."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def digest(value: object) -> str:
+    """The first 16 hex digits of the SHA-256 of the canonical JSON: tells two lists apart."""
+    return hashlib.sha256(canonical(value)).hexdigest()[:16]
+
+
+def squeeze(data: bytes, level: int = _LEVEL) -> bytes:
+    """zstd (RFC 8878), one frame, with its content's size."""
+    return zstandard.ZstdCompressor(level=level).compress(data)
+
+
+def unsqueeze(data: bytes, limit: int) -> bytes:
+    """The content of one zstd frame of at most `limit` bytes.
+
+    Raises `Refused("too-large")` before more than `limit` bytes are held, `Refused("malformed")` otherwise.
+    """
+    reader = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+    try:
+        known = zstandard.get_frame_parameters(data).content_size
+        if (
+            known not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
+            and known > limit
+        ):
+            raise Refused("too-large", f"{known} bytes when unpacked; the limit is {limit}")
+        out = bytearray()
+        # Small pieces in, so that what comes out of one piece stays bounded too: a zstd block is
+        # at most 128 KiB, and one block takes at least 4 bytes of input.
+        for start in range(0, len(data), 256):
+            out += reader.decompress(data[start : start + 256])
+            if len(out) > limit:
+                raise Refused("too-large", f"more than {limit} bytes when unpacked")
+    except zstandard.ZstdError as error:
+        raise Refused("malformed", "not a zstd frame") from error
+    if not reader.eof or reader.unused_data:
+        raise Refused("malformed", "the zstd frame is cut short or followed by something")
+    return bytes(out)
+
+
+def load_json(data: bytes) -> dict[str, Any]:
+    """A JSON object of bounded depth with no key twice. Raises `Refused("malformed")`."""
+    _bounded(data)
+    try:
+        value = json.loads(data, object_pairs_hook=_once, parse_constant=_no_constant)
+    except (ValueError, RecursionError) as error:
+        raise Refused("malformed", "not JSON in UTF-8") from error
+    if not isinstance(value, dict):
+        raise Refused("malformed", "not a JSON object")
+    return value
+
+
+def _bounded(data: bytes) -> None:
+    """Refuses deep nesting before the parser recurses. Counts brackets outside of strings."""
+    depth = 0
+    bare = data
+    if b'"' in data:
+        pieces = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
+        bare = b"".join(pieces[::2])
+    for byte in bare.translate(None, _NOT_BRACKETS):
+        depth += 1 if byte in b"[{" else -1
+        if depth > MAX_DEPTH:
+            raise Refused("malformed", f"nested deeper than {MAX_DEPTH} levels")
+
+
+_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a key appears twice")
+    return found
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is not JSON")
+
+
+def pack(head: dict[str, Any], parts: list[bytes] | tuple[bytes, ...] = ()) -> bytes:
+    """A whole message for the wire: zstd of `u32 length | JSON | (u32 length | bytes)*`."""
+    text = canonical(head)
+    pieces = [_LENGTH.pack(len(text)), text]
+    for part in parts:
+        pieces += [_LENGTH.pack(len(part)), part]
+    return squeeze(b"".join(pieces))
+
+
+def unpack(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
+    """The JSON and the binary parts of a message. Raises `Refused` with `malformed` or `too-large`."""
+    if len(body) > MAX_BODY:
+        raise Refused("too-large", f"{len(body)} bytes; the limit is {MAX_BODY}")
+    data = unsqueeze(body, MAX_MESSAGE)
+    text, at = _part(data, 0, MAX_MESSAGE)
+    parts: list[bytes] = []
+    while at < len(data):
+        if len(parts) == MAX_PARTS:
+            raise Refused("too-large", f"more than {MAX_PARTS} parts")
+        part, at = _part(data, at, MAX_ENVELOPE)
+        parts.append(part)
+    return load_json(text), parts
+
+
+def _part(data: bytes, at: int, limit: int) -> tuple[bytes, int]:
+    if at + 4 > len(data):
+        raise Refused("malformed", f"cut short at byte {at}")
+    (length,) = _LENGTH.unpack_from(data, at)
+    end = at + 4 + length
+    if length > limit:
+        raise Refused("too-large", f"a part of {length} bytes; the limit is {limit}")
+    if end > len(data):
+        raise Refused("malformed", f"cut short at byte {len(data)}")
+    return data[at + 4 : end], end

@@ -1,0 +1,288 @@
+"""The messages of the protocol: enrolment and the round, as values, checked when they come in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
+
+from schemas.frames import MAX_PARTS, pack, unpack
+from schemas.problems import Refused
+from schemas.signing import raw
+
+PROTOCOL = 1
+
+_HEX64 = validate.Regexp(r"\A[0-9a-f]{64}\Z")
+_SHORT = validate.Length(max=200)
+_COUNT = validate.Range(min=0, max=2**53)
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolRequest:
+    """A device introduces itself. `key` and `box` are raw 32-byte public keys (Ed25519, X25519)."""
+
+    code: str
+    proof: bytes
+    key: bytes
+    box: bytes
+    software: str = ""
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class EnrolReply:
+    """What the device is told once: who it is, where it works, whom to believe, what to seal to."""
+
+    device: str
+    area: str
+    server: str
+    server_key: bytes
+    programme: str
+    epoch: str
+    lease_s: int
+    time_ms: int
+    keys: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class RoundRequest:
+    """Hello, and what the device brings. The envelopes themselves are the message's parts."""
+
+    cursor: str = ""
+    """As the last reply gave it; the device does not look inside."""
+    acknowledged: int = 0
+    """The highest counter up to which the device holds every receipt."""
+    unsent: int = 0
+    """Finished submissions that have no receipt yet, those of this batch included."""
+    forms: str = ""
+    """The digest of the form list it has."""
+    keys: str = ""
+    """The digest of the programme's keys it has."""
+    batch: str = ""
+    """The batch's id, made and stored before the first try; "" when it brings nothing."""
+    page: int = 262_144
+    """About how many bytes of pulled items it wants at most."""
+    software: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RoundReply:
+    """What the server says to a round. Lists that are empty are left out of the bytes."""
+
+    time_ms: int
+    epoch: str
+    cursor: str
+    lease_s: int = 0
+    batch: str = ""
+    receipts: tuple[tuple[int, str], ...] = ()
+    """(counter, base64 signature over `receipt_bytes`)."""
+    refused: tuple[dict[str, Any], ...] = ()
+    """`{counter, held: bool, problem, faults: [{path, reason}]}`; `held` says whether there is a receipt too."""
+    parked: tuple[int, ...] = ()
+    """Counters whose form version the server does not have yet."""
+    blobs: dict[str, int] = field(default_factory=dict)
+    """Attachments of this device that are not whole yet: hash of the sealed bytes -> bytes held."""
+    again: tuple[tuple[int, int], ...] = ()
+    """Ranges of counters, ends included, that the device holds receipts for and the server does not."""
+    keys: dict[str, Any] = field(default_factory=dict)
+    """`{digest, list: [{id, suite, public, current}]}` when the device's digest is old."""
+    forms: dict[str, Any] = field(default_factory=dict)
+    """`{digest, list: [{form, version, hash, size, title, media: [{name, hash, size}]}]}`, likewise."""
+    items: tuple[dict[str, Any], ...] = ()
+    """What happened in the area, in order: `{sequence, kind, body}`."""
+    more: bool = False
+    """Whether another round would bring more items at once."""
+
+
+class _Base64(fields.Field[bytes]):
+    def __init__(self, size: int) -> None:
+        super().__init__(required=True)
+        self.size = size
+
+    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bytes:
+        try:
+            found = raw(value) if isinstance(value, str) else b""
+        except Refused:
+            found = b""
+        if len(found) != self.size:
+            raise ValidationError(f"must be {self.size} bytes in base64")
+        return found
+
+
+class _Enrol(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    protocol = fields.Integer(required=True, strict=True)
+    code = fields.String(required=True, validate=validate.Regexp(r"\A[0-9a-f]{32}\Z"))
+    proof = _Base64(32)
+    key = _Base64(32)
+    box = _Base64(32)
+    software = fields.String(validate=_SHORT)
+    label = fields.String(validate=_SHORT)
+
+
+class _EnrolReply(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    device = fields.String(required=True, validate=_SHORT)
+    area = fields.String(required=True, validate=_SHORT)
+    server = fields.String(required=True, validate=_SHORT)
+    server_key = _Base64(32)
+    programme = fields.String(required=True, validate=_SHORT)
+    epoch = fields.String(required=True, validate=_SHORT)
+    lease_s = fields.Integer(required=True, strict=True, validate=_COUNT)
+    time_ms = fields.Integer(required=True, strict=True, validate=_COUNT)
+    keys = fields.Dict(required=True)
+
+
+class _Round(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    protocol = fields.Integer(required=True, strict=True)
+    cursor = fields.String(validate=_SHORT)
+    acknowledged = fields.Integer(strict=True, validate=_COUNT)
+    unsent = fields.Integer(strict=True, validate=_COUNT)
+    forms = fields.String(validate=_SHORT)
+    keys = fields.String(validate=_SHORT)
+    batch = fields.String(validate=validate.Regexp(r"\A[A-Za-z0-9_-]{0,64}\Z"))
+    page = fields.Integer(strict=True, validate=validate.Range(min=1024, max=4_194_304))
+    software = fields.String(validate=_SHORT)
+
+
+class _Fault(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    path = fields.String(load_default="")
+    reason = fields.String(load_default="")
+
+
+class _RefusedOne(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    counter = fields.Integer(required=True, strict=True, validate=_COUNT)
+    held = fields.Boolean(required=True)
+    problem = fields.Dict(required=True)
+    faults = fields.List(fields.Nested(_Fault), load_default=list)
+
+
+class _Item(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    sequence = fields.Integer(required=True, strict=True, validate=_COUNT)
+    kind = fields.String(required=True)
+    body = fields.Dict(required=True)
+
+
+class _RoundReply(Schema):
+    class Meta:
+        unknown = EXCLUDE
+
+    time_ms = fields.Integer(required=True, strict=True, validate=_COUNT)
+    epoch = fields.String(required=True, validate=_SHORT)
+    cursor = fields.String(required=True, validate=_SHORT)
+    lease_s = fields.Integer(strict=True, validate=_COUNT)
+    batch = fields.String(validate=_SHORT)
+    receipts = fields.List(
+        fields.Tuple((fields.Integer(strict=True, validate=_COUNT), fields.String()))
+    )
+    refused = fields.List(fields.Nested(_RefusedOne))
+    parked = fields.List(fields.Integer(strict=True, validate=_COUNT))
+    blobs = fields.Dict(
+        keys=fields.String(validate=_HEX64), values=fields.Integer(strict=True, validate=_COUNT)
+    )
+    again = fields.List(
+        fields.Tuple(
+            (
+                fields.Integer(strict=True, validate=_COUNT),
+                fields.Integer(strict=True, validate=_COUNT),
+            )
+        )
+    )
+    keys = fields.Dict()
+    forms = fields.Dict()
+    items = fields.List(fields.Nested(_Item))
+    more = fields.Boolean()
+
+
+_ENROL, _ENROL_REPLY, _ROUND, _ROUND_REPLY = _Enrol(), _EnrolReply(), _Round(), _RoundReply()
+
+
+def _load(schema: Schema, head: dict[str, Any]) -> dict[str, Any]:
+    if "protocol" in schema.fields and head.get("protocol") != PROTOCOL:
+        raise Refused(
+            "protocol-unknown", f"asked for {str(head.get('protocol'))[:20]}, speaks {PROTOCOL}"
+        )
+    try:
+        found = dict(schema.load(head))
+    except ValidationError as error:
+        # Only the names of the fields: what was in them may be anyone's.
+        named = ", ".join(sorted(str(name) for name in error.messages_dict))
+        raise Refused("malformed", f"wrong or missing: {named}") from error
+    found.pop("protocol", None)
+    return {
+        name: tuple(value) if isinstance(value, list) else value for name, value in found.items()
+    }
+
+
+def _lean(value: Any) -> dict[str, Any]:
+    """The dataclass as JSON without what is empty, so that a round with nothing to say is small."""
+    from schemas.signing import text
+
+    plain = {
+        name: text(held) if isinstance(held, bytes) else held
+        for name, held in asdict(value).items()
+    }
+    return {name: held for name, held in plain.items() if held not in ("", 0, False, (), {}, [])}
+
+
+def pack_enrol(message: EnrolRequest) -> bytes:
+    return pack({"protocol": PROTOCOL, **_lean(message)})
+
+
+def unpack_enrol(body: bytes) -> EnrolRequest:
+    """Raises `Refused`."""
+    return EnrolRequest(**_load(_ENROL, unpack(body)[0]))
+
+
+def pack_enrol_reply(message: EnrolReply) -> bytes:
+    return pack({**_lean(message), "lease_s": message.lease_s})
+
+
+def unpack_enrol_reply(body: bytes) -> EnrolReply:
+    """Raises `Refused`."""
+    return EnrolReply(**_load(_ENROL_REPLY, unpack(body)[0]))
+
+
+def pack_round(message: RoundRequest, envelopes: list[bytes] | tuple[bytes, ...] = ()) -> bytes:
+    """At most `MAX_PARTS` envelopes."""
+    if len(envelopes) > MAX_PARTS:
+        raise ValueError(f"a batch has at most {MAX_PARTS} envelopes")
+    head = _lean(message)
+    if message.page == RoundRequest().page:
+        del head["page"]
+    return pack({"protocol": PROTOCOL, **head}, envelopes)
+
+
+def unpack_round(body: bytes) -> tuple[RoundRequest, list[bytes]]:
+    """The hello and the envelopes. Raises `Refused`."""
+    head, parts = unpack(body)
+    message = RoundRequest(**_load(_ROUND, head))
+    if parts and not message.batch:
+        raise Refused("malformed", "envelopes without a batch id")
+    return message, parts
+
+
+def pack_reply(message: RoundReply) -> bytes:
+    return pack(_lean(message))
+
+
+def unpack_reply(body: bytes) -> RoundReply:
+    """Raises `Refused`."""
+    return RoundReply(**_load(_ROUND_REPLY, unpack(body)[0]))

@@ -1,0 +1,200 @@
+"""The one catalogue of problems: each has a code, an HTTP status, a sentence and a way out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One sort of problem: what is so, and what the person in front of it can do."""
+
+    code: str
+    status: int
+    title: str
+    way_out: str
+    again: bool = False
+    """Whether sending the very same request later can succeed."""
+
+
+_KINDS = (
+    # The request as a whole.
+    Kind("malformed", 400, "The message cannot be read", "Update the program that sent it."),
+    Kind(
+        "too-large",
+        413,
+        "The message is larger than this server takes",
+        "Send less at once; the limits are in docs/protocol.md.",
+    ),
+    Kind(
+        "protocol-unknown",
+        400,
+        "This server does not speak that version of the protocol",
+        "Update whichever of the two programs is older.",
+    ),
+    Kind(
+        "device-unknown",
+        401,
+        "No device of that name is enrolled here",
+        "Enrol the device with a new code: sync-server enrol-device.",
+    ),
+    Kind(
+        "signature-wrong",
+        401,
+        "The signature does not fit the message and the device",
+        "Check that the address is the server that enrolled this device.",
+    ),
+    Kind(
+        "device-revoked",
+        403,
+        "This device was revoked",
+        "Ask the supervisor; what was received before is kept.",
+    ),
+    Kind("code-unknown", 403, "That enrolment code is not known", "Ask for a new code."),
+    Kind("code-expired", 403, "That enrolment code has expired", "Ask for a new code."),
+    Kind("code-used", 403, "That enrolment code was used by another device", "Ask for a new code."),
+    Kind("not-found", 404, "There is nothing here by that name", "Check the address."),
+    Kind(
+        "batch-changed",
+        409,
+        "A batch of that id was received before, with other contents",
+        "Give the batch a new id; nothing was lost.",
+    ),
+    Kind("busy", 503, "The server could not finish in time", "Try again in a moment.", again=True),
+    Kind(
+        "storage-full",
+        507,
+        "The server's disk or database is full",
+        "Free space on the server; devices keep everything until then.",
+        again=True,
+    ),
+    # Blobs.
+    Kind(
+        "blob-unknown",
+        404,
+        "No submission or form here names that file",
+        "Send the submission first; its attachments come after it.",
+    ),
+    Kind("blob-offset", 409, "The file goes on at another place", "Go on at Upload-Offset."),
+    Kind(
+        "blob-differs",
+        422,
+        "The finished file does not have the hash it was sent under",
+        "Send it again from the start; the part received was dropped.",
+    ),
+    # One envelope of a batch.
+    Kind(
+        "envelope-malformed",
+        422,
+        "The sealed submission cannot be read",
+        "It stays on the device; make a backup and show it to the office.",
+    ),
+    Kind(
+        "envelope-signature",
+        422,
+        "The sealed submission is not signed by this device",
+        "It stays on the device; make a backup and show it to the office.",
+    ),
+    Kind(
+        "counter-forked",
+        409,
+        "Two different submissions carry the same place in this device's chain",
+        "Someone must look: was the device restored from a copy, or are there two of it?",
+    ),
+    Kind(
+        "chain-broken",
+        409,
+        "The submission does not follow the one before it in this device's chain",
+        "Someone must look: was the device restored from a copy, or are there two of it?",
+    ),
+    Kind(
+        "key-unknown",
+        422,
+        "The server has no key that opens this submission",
+        "Give the server the key: sync-server keys list shows which it has.",
+        again=True,
+    ),
+    Kind(
+        "seal-broken",
+        422,
+        "The seal of the submission is broken",
+        "It was kept as it came; register the household again.",
+    ),
+    Kind(
+        "payload-differs",
+        422,
+        "The inside of the submission does not match its outside",
+        "It was kept as it came; register the household again.",
+    ),
+    Kind(
+        "form-unknown",
+        202,
+        "The server does not have that version of the form yet",
+        "Nothing to do: it is parked, and taken up when the form is published.",
+    ),
+    Kind(
+        "answers-refused",
+        422,
+        "The answers do not pass the form's own checks",
+        "Correct the answers named and finish the form again.",
+    ),
+    Kind(
+        "instance-known",
+        409,
+        "Another submission with the same instance id was received before",
+        "Someone must look: a correction names its parent and has its own instance id.",
+    ),
+    # Bundles.
+    Kind(
+        "bundle-cut",
+        422,
+        "The bundle is cut short or damaged",
+        "Nothing was taken; copy the file again.",
+    ),
+    Kind("bundle-foreign", 422, "The bundle is for another server", "Take it to that server."),
+)
+
+PROBLEMS = {kind.code: kind for kind in _KINDS}
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One problem as it happened. `detail` names the place, never anything that a person answered."""
+
+    code: str
+    detail: str = ""
+
+    def __post_init__(self) -> None:
+        if self.code not in PROBLEMS:
+            raise ValueError(f"schemas/problems.py has no problem {self.code!r}")
+
+    @property
+    def kind(self) -> Kind:
+        return PROBLEMS[self.code]
+
+    @property
+    def status(self) -> int:
+        return self.kind.status
+
+    def sentence(self) -> str:
+        """What is so, where, and the way out, for a person."""
+        where = f" ({self.detail})" if self.detail else ""
+        return f"{self.kind.title}{where}. {self.kind.way_out}"
+
+    def as_json(self) -> dict[str, object]:
+        """`{code, title, detail, way_out, again}`, for the wire and for `--json`."""
+        return {
+            "code": self.code,
+            "title": self.kind.title,
+            "detail": self.detail,
+            "way_out": self.kind.way_out,
+            "again": self.kind.again,
+        }
+
+
+class Refused(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+    """The caller cannot go on with what it was given; `problem` says why."""
+
+    def __init__(self, code: str, detail: str = "") -> None:
+        self.problem = Problem(code, detail)
+        super().__init__(self.problem.sentence())

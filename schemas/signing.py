@@ -1,0 +1,126 @@
+"""The exact bytes that are signed and authenticated. No cryptography here: both sides must agree on the bytes."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from dataclasses import dataclass
+
+from schemas.problems import Refused
+
+SCHEME = "Device"
+REPLY_HEADER = "Server-Signature"
+REPLY_INFO = b"offline-registration reply v1"
+"""HPKE info of a round's reply inside a bundle, sealed to the device's box key."""
+BACKUP_INFO = b"offline-registration backup v1"
+"""HPKE info of the drafts inside a backup, sealed to the programme's key."""
+
+
+def text(data: bytes) -> str:
+    """Base64 (RFC 4648 section 4, with padding)."""
+    return base64.b64encode(data).decode()
+
+
+def raw(value: str) -> bytes:
+    """The bytes of strict base64. Raises `Refused("malformed")`."""
+    try:
+        return base64.b64decode(value, validate=True)
+    except (binascii.Error, ValueError) as error:
+        raise Refused("malformed", "not base64") from error
+
+
+def fingerprint(server_key: bytes) -> str:
+    """SHA-256 in hex of the server's raw 32-byte Ed25519 public key."""
+    return hashlib.sha256(server_key).hexdigest()
+
+
+def request_bytes(method: str, path: str, body: bytes, time_ms: int, server: str) -> bytes:
+    """What a device signs. `path` has its query, as sent; `body` is as sent; `server` is the fingerprint."""
+    return "\n".join(
+        (
+            "offline-registration request v1",
+            method.upper(),
+            path,
+            hashlib.sha256(body).hexdigest(),
+            str(time_ms),
+            server,
+        )
+    ).encode()
+
+
+def reply_bytes(request_signature: str, status: int, body: bytes) -> bytes:
+    """What the server signs: its reply, bound to the one request it answers.
+
+    `request_signature` is the base64 text from the request's Authorization header.
+    """
+    return "\n".join(
+        (
+            "offline-registration reply v1",
+            request_signature,
+            str(status),
+            hashlib.sha256(body).hexdigest(),
+        )
+    ).encode()
+
+
+def receipt_bytes(
+    *, server: str, epoch: str, device: str, counter: int, envelope_hash: str, area: str
+) -> bytes:
+    """What the server signs over one envelope that it holds durably. `server` is the fingerprint."""
+    return "\n".join(
+        (
+            "offline-registration receipt v1",
+            server,
+            epoch,
+            area,
+            device,
+            str(counter),
+            envelope_hash,
+        )
+    ).encode()
+
+
+def bundle_bytes(sha256: bytes) -> bytes:
+    """What closes a bundle: over the SHA-256 of every byte before the signature."""
+    return b"offline-registration bundle v1\n" + sha256.hex().encode()
+
+
+def enrol_bytes(server_prefix: str, key: bytes, box: bytes) -> bytes:
+    """What HMAC-SHA256 with the code's secret covers, so that nobody between can put in another key."""
+    return b"\n".join(
+        (
+            b"offline-registration enrol v1",
+            server_prefix.encode(),
+            key.hex().encode(),
+            box.hex().encode(),
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Authorization:
+    """`Authorization: Device <device> <time in ms since 1970> <base64 signature>`."""
+
+    device: str
+    time_ms: int
+    signature: str
+
+    def header(self) -> str:
+        return f"{SCHEME} {self.device} {self.time_ms} {self.signature}"
+
+    @staticmethod
+    def parse(header: str) -> Authorization:
+        """Raises `Refused("signature-wrong")`."""
+        found = _AUTHORIZATION.fullmatch(header)
+        if not found:
+            raise Refused(
+                "signature-wrong", "no Authorization header of the form Device ID TIME SIGNATURE"
+            )
+        return Authorization(found[1], int(found[2]), found[3])
+
+
+_AUTHORIZATION = re.compile(
+    rf"{SCHEME} ([a-z0-9][a-z0-9-]{{0,62}}) (\d{{1,16}}) ([A-Za-z0-9+/]{{86}}==)", re.ASCII
+)
