@@ -1,0 +1,1 @@
+"""JavaRosa beside us: the same forms and answers through both engines."""
