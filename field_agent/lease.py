@@ -33,7 +33,7 @@ class Lease:
         return replace(self, seen_ms=max(self.seen_ms + max(0, spent_ms), now_ms))
 
     def renewed(self, now_ms: int, lease_s: int) -> Lease:
-        """After a round. The clock of that moment is trusted: the server has just been spoken to."""
+        """After a round. The clock of that moment is trusted: the server was just spoken to."""
         return Lease(lease_s, now_ms, now_ms)
 
     def ended(self, now_ms: int) -> str:
