@@ -1,0 +1,242 @@
+"""Lists that come with a form as files: CSV, XML and GeoJSON become nodes for instance()."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from forms.markup import BadMarkup, kids, local, parse
+from forms.tree import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from forms.markup import Element
+
+BYTES_MAX = 64 * 2**20
+ROWS_MAX = 500_000
+CELLS_MAX = 3_000_000
+"""The budget of one file: about a gigabyte of nodes. Larger lists are cut by region, or searched
+on a server."""
+
+DELIMITERS = ",;\t|"
+SCHEMES = ("jr://file-csv/", "jr://file/", "jr://instance/", "jr://images/", "jr://")
+
+
+class BadMedia(ValueError):  # noqa: N818 - named for what is so (STYLE)
+    """A file that goes with a form cannot be used; the text names the file and the line."""
+
+
+def file_named(src: str) -> str:
+    """The file's name in a `src` like jr://file-csv/villages.csv."""
+    for scheme in SCHEMES:
+        if src.startswith(scheme):
+            return src[len(scheme) :]
+    return src
+
+
+def found(src: str, media: Mapping[str, bytes]) -> bytes | None:
+    """The file that a `src` asks for: under its whole address, or under its name."""
+    if src in media:
+        return media[src]
+    return media.get(file_named(src))
+
+
+def read_instance(name: str, data: bytes, *, keep_blank_lines: bool = False) -> Node:
+    """The root element of a secondary instance, from the file `name` (csv, xml, geojson).
+
+    A CSV's rows are /root/item/<column>; an XML file is taken as it is; a GeoJSON's features are
+    /root/item with geometry, id and their properties (ODK XForms specification, "Secondary
+    Instances - External"). The nodes are shared by all entries and never changed. Raises BadMedia.
+    """
+    if len(data) > BYTES_MAX:
+        raise BadMedia(f"{name} has {len(data):,} bytes; {BYTES_MAX:,} is the most")
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix == ".geojson":
+        return _table(_features(name, data))
+    start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
+    if suffix == ".xml" or (suffix != ".csv" and start.startswith(b"<")):
+        return _document(name, data)
+    return _table(_lines(name, data, keep_blank_lines=keep_blank_lines))
+
+
+def blank() -> Node:
+    """What stands in for a file that is not there: a root without items, so that all is blank."""
+    return Node("element", "root")
+
+
+# CSV ---------------------------------------------------------------------------------------
+
+
+def rows(name: str, data: bytes) -> Iterator[dict[str, str]]:
+    """The rows of a CSV by column, as pulldata() searches them. Raises BadMedia."""
+    for names, values in _lines(name, data, keep_blank_lines=False):
+        yield dict(zip(names, values, strict=False))
+
+
+def _text(name: str, data: bytes) -> str:
+    wide = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
+    encoding = "utf-16" if wide else "utf-8-sig"
+    try:
+        return data.decode(encoding)
+    except UnicodeDecodeError as fault:
+        line = data[: fault.start].count(b"\n") + 1
+        raise BadMedia(f"{name}, line {line}: no {encoding} text: save the file as UTF-8") from None
+
+
+def _lines(
+    name: str, data: bytes, *, keep_blank_lines: bool
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    if data.count(b"\n") > ROWS_MAX or data.count(b"\r") > ROWS_MAX:
+        raise BadMedia(f"{name} has more than {ROWS_MAX:,} rows")
+    text = _text(name, data)
+    # The delimiter is what most often parts the heading, whose names hold none of them.
+    heading = text.split("\n", 1)[0].split("\r", 1)[0]
+    delimiter = max(DELIMITERS, key=heading.count)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    try:
+        names = tuple(next(reader, ()))
+        cells = 0
+        width = len(names)
+        for line in reader:
+            if not line:
+                if keep_blank_lines:
+                    yield names, ("",)
+                continue
+            cells += width
+            if cells > CELLS_MAX:
+                raise BadMedia(f"{name}, line {reader.line_num}: more than {CELLS_MAX:,} cells")
+            yield names, tuple(line)
+    except csv.Error as fault:
+        raise BadMedia(f"{name}, line {reader.line_num}: {fault}") from None
+
+
+def _table(lines: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Node:
+    """/root/item/<column> for each line; a short line's last columns are blank."""
+    root = Node("element", "root")
+    items: list[Node] = []
+    add = items.append
+    for names, values in lines:
+        item = Node("element", "item", parent=root)
+        children, by_name = item.children, item.kids
+        for column, value in zip(names, values, strict=False):
+            cell = Node("element", column, parent=item, text=value)
+            children.append(cell)
+            if column in by_name:
+                by_name[column].append(cell)
+            else:
+                by_name[column] = [cell]
+        for column in names[len(values) :]:
+            cell = Node("element", column, parent=item)
+            children.append(cell)
+            by_name.setdefault(column, []).append(cell)
+        add(item)
+    root.children.extend(items)
+    if items:
+        root.kids["item"] = items
+    return root
+
+
+# XML ---------------------------------------------------------------------------------------
+
+
+def _document(name: str, data: bytes) -> Node:
+    try:
+        return node_of(parse(data, what=name, bytes_max=BYTES_MAX))
+    except BadMarkup as fault:
+        raise BadMedia(str(fault)) from None
+
+
+def node_of(element: Element, parent: Node | None = None) -> Node:
+    """An XML element with all below it as nodes; the text of an element with children is left."""
+    made = Node(
+        "element",
+        local(element),
+        ns=str(element.tag)[1:].partition("}")[0] if str(element.tag).startswith("{") else "",
+        prefix=element.prefix or "",
+        parent=parent,
+        text="" if len(element) else (element.text or ""),
+    )
+    for key, value in element.attrib.items():
+        label = str(key).rpartition("}")[2]
+        made.attrs[label] = Node(
+            "attribute",
+            label,
+            ns=str(key)[1:].partition("}")[0] if str(key).startswith("{") else "",
+            parent=made,
+            text=str(value),
+        )
+    for kid in kids(element):
+        below = node_of(kid, made)
+        made.children.append(below)
+        made.kids.setdefault(below.name, []).append(below)
+    return made
+
+
+# GeoJSON -----------------------------------------------------------------------------------
+
+
+def _features(name: str, data: bytes) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    try:
+        read = json.loads(data.removeprefix(b"\xef\xbb\xbf"))
+    except (ValueError, RecursionError) as fault:
+        raise BadMedia(f"{name} is no JSON: {fault}") from None
+    if not isinstance(read, dict) or read.get("type") != "FeatureCollection":
+        raise BadMedia(f"{name} is no GeoJSON FeatureCollection")
+    features = read.get("features")
+    if not isinstance(features, list):
+        raise BadMedia(f"{name} has no list of features")
+    if len(features) > ROWS_MAX:
+        raise BadMedia(f"{name} has {len(features):,} features; {ROWS_MAX:,} is the most")
+    for number, feature in enumerate(features, 1):
+        if not isinstance(feature, dict) or feature.get("type") != "Feature":
+            raise BadMedia(f"{name}, feature {number}: is no Feature")
+        cells = {"geometry": _geometry(f"{name}, feature {number}", feature.get("geometry"))}
+        properties = feature.get("properties") or {}
+        if not isinstance(properties, dict):
+            raise BadMedia(f"{name}, feature {number}: its properties are no object")
+        for key, value in properties.items():
+            cells[str(key)] = _plain(value)
+        # A feature's own id comes before a property that happens to be called so.
+        if feature.get("id") is not None:
+            cells["id"] = _plain(feature["id"])
+        yield tuple(cells), tuple(cells.values())
+
+
+def _plain(value: Any) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (dict, list)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def _geometry(where: str, geometry: Any) -> str:
+    """ODK's own notation: "latitude longitude altitude accuracy", parted by semicolons."""
+    if geometry is None:
+        return ""
+    kind = geometry.get("type") if isinstance(geometry, dict) else None
+    coordinates = geometry.get("coordinates") if isinstance(geometry, dict) else None
+    try:
+        if kind == "Point":
+            return _point(coordinates)
+        if kind == "LineString":
+            return "; ".join(map(_point, coordinates))
+        if kind == "Polygon":
+            return "; ".join(map(_point, coordinates[0]))
+    except (TypeError, ValueError, LookupError):
+        raise BadMedia(f"{where}: the coordinates of its {kind} cannot be read") from None
+    raise BadMedia(f"{where}: Point, LineString and Polygon can be used, not {kind}")
+
+
+def _point(position: Any) -> str:
+    longitude, latitude = position[0], position[1]
+    for degree in (longitude, latitude):
+        if isinstance(degree, bool) or not isinstance(degree, (int, float)):
+            raise TypeError(degree)
+    return f"{latitude} {longitude} 0 0"
