@@ -52,7 +52,6 @@ FREE_TRIES = 3
 DELAY_S_MAX = 3600
 _VERSION = 1
 _MLKEM_PUBLIC = 1184
-_MLKEM_SEED = 64
 
 
 class Locked(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
@@ -360,7 +359,7 @@ class Vault:
         self._key = key
         self._following = following
         self._signer: Ed25519PrivateKey | None = None
-        self._box = b""
+        self._box: X25519PrivateKey | None = None
 
     def __repr__(self) -> str:
         return f"Vault({str(self.home)!r})"
@@ -420,14 +419,14 @@ class Vault:
                 os.close(handle)
             write_whole(place, canonical({"v": _VERSION, "revoked": reason or "by the server"}))
         self._key = self._following = b""
-        self._signer, self._box = None, b""
+        self._signer = self._box = None
 
     # The device's own keys: made here, kept in the store, in memory while it is open.
 
     def adopt(self, keys: DeviceKeys) -> None:
         """Use the keys that the store holds. The store calls this when it opens."""
         self._signer = Ed25519PrivateKey.from_private_bytes(keys.signing)
-        self._box = keys.box
+        self._box = X25519PrivateKey.from_private_bytes(keys.box)
 
     def sign(self, data: bytes) -> bytes:
         """64 bytes of Ed25519 by the device. Raises `Locked` where no store is open."""
@@ -444,17 +443,20 @@ class Vault:
 
     @property
     def box_public(self) -> bytes:
-        """The raw key that replies inside bundles are sealed to; its length says its suite."""
-        return _box_public(self._box)
+        """The raw 32-byte X25519 public key that replies inside bundles are sealed to."""
+        return self._open_box().public_key().public_bytes_raw()
 
     def open_box(self, sealed: bytes, info: bytes) -> bytes:
-        """What was sealed to `box_public`. Raises `Damaged`."""
-        if not self._box:
-            raise Locked("the device's key is in its store: open that first")
+        """What was sealed to `box_public` by the suite `CLASSIC`. Raises `Damaged`."""
         try:
-            return _suite(_box_suite(self._box)).decrypt(sealed, _box_private(self._box), info=info)
+            return _suite(CLASSIC.name).decrypt(sealed, self._open_box(), info=info)
         except (InvalidTag, ValueError) as error:
             raise Damaged("the reply is not for this device, or is damaged") from error
+
+    def _open_box(self) -> X25519PrivateKey:
+        if self._box is None:
+            raise Locked("the device's key is in its store: open that first")
+        return self._box
 
     def seal(self, payload: bytes, header: Header, key: SealingKey) -> bytes:
         """A whole envelope: `payload` (as `Payload.pack` gives it) sealed, headed and signed.
@@ -469,7 +471,7 @@ class Vault:
 
 @dataclass(frozen=True, slots=True)
 class DeviceKeys:
-    """The device's private keys, raw: Ed25519 (32 bytes), and the box's (96 hybrid, 32 X25519)."""
+    """The device's private keys, raw, 32 bytes each: Ed25519 to sign, X25519 for its box."""
 
     signing: bytes
     box: bytes
@@ -479,11 +481,9 @@ class DeviceKeys:
 
 
 def new_device_keys() -> DeviceKeys:
-    """Fresh keys, made on the device itself; the box is hybrid where this OpenSSL offers it."""
+    """Fresh keys, made on the device itself."""
     signing = Ed25519PrivateKey.generate().private_bytes_raw()
     box = X25519PrivateKey.generate().private_bytes_raw()
-    if offers_hybrid():
-        box = MLKEM768PrivateKey.generate().private_bytes_raw() + box
     return DeviceKeys(signing, box)
 
 
@@ -542,29 +542,6 @@ def choose(keys: Iterable[SealingKey]) -> SealingKey:
         if key.suite == CLASSIC.name or offers_hybrid():
             return key
     raise CannotSeal("the programme has given this device no key that it can seal to; sync first")
-
-
-def _box_suite(box: bytes) -> str:
-    return HYBRID.name if len(box) > 32 else CLASSIC.name
-
-
-def _box_private(box: bytes) -> hpke.MLKEM768X25519PrivateKey | X25519PrivateKey:
-    if len(box) == 32:
-        return X25519PrivateKey.from_private_bytes(box)
-    return hpke.MLKEM768X25519PrivateKey(
-        MLKEM768PrivateKey.from_seed_bytes(box[:_MLKEM_SEED]),
-        X25519PrivateKey.from_private_bytes(box[_MLKEM_SEED:]),
-    )
-
-
-def _box_public(box: bytes) -> bytes:
-    if not box:
-        raise Locked("the device's key is in its store: open that first")
-    if len(box) == 32:
-        return X25519PrivateKey.from_private_bytes(box).public_key().public_bytes_raw()
-    kem = MLKEM768PrivateKey.from_seed_bytes(box[:_MLKEM_SEED]).public_key().public_bytes_raw()
-    curve = X25519PrivateKey.from_private_bytes(box[_MLKEM_SEED:]).public_key()
-    return kem + curve.public_bytes_raw()
 
 
 class FileSealer:
