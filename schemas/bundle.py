@@ -1,4 +1,4 @@
-"""A round on a memory stick: how a bundle, its reply, a relay and a backup lie in a file."""
+"""A round on a memory stick: how a bundle, its reply and a relay lie in a file."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from schemas.problems import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-MAGIC = b"ORSB"
+MAGIC = b"ORSR"
 VERSION = 1
 
-BUNDLE, REPLY, RELAY, BACKUP = 1, 2, 3, 4
-"""What the file is: of a device, for a device, many of either, a device's backup."""
+BUNDLE, REPLY, RELAY = 1, 2, 3
+"""What the file is: of a device, for a device, many of either."""
 
-END, ROUND, BLOB, SEALED_REPLY, WHOLE, DRAFTS = 0, 1, 2, 3, 4, 5
-"""What a frame is: the end; a round's request; a blob (32-byte hash, bytes); a round's reply sealed to
-the device; a whole bundle or reply; a backup's drafts sealed to the programme."""
+END, ROUND, BLOB, SEALED_REPLY, WHOLE = 0, 1, 2, 3, 4
+"""What a frame is: the end; a round's request; a blob (32-byte hash, bytes); a round's reply sealed
+to the device's box; a whole bundle or reply."""
 
 MAX_HEADER = 65_536
 MAX_FRAME = 256 * 1024 * 1024
@@ -33,7 +33,7 @@ _SIGNATURE = 64
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first bytes of the file: its kind, its header, and the header's exact bytes (for AEAD's aad)."""
+    """The first bytes of the file: its kind, its header, and their exact bytes (for HPKE's info)."""
 
     kind: int
     header: dict[str, Any]
@@ -81,7 +81,7 @@ class Writer:
         self._write(blob(blob_hash, data))
 
     def end(self, sign: Callable[[bytes], bytes]) -> None:
-        """`sign` returns the 64 bytes of Ed25519 over `signing.bundle_bytes(sha256)`; 64 zero bytes for a relay."""
+        """`sign` gives 64 bytes: Ed25519 over `bundle_bytes(sha256)`; zeros for a relay."""
         self._write(frame(END, b""))
         self._out.write(sign(self._hash.digest()))
 
@@ -109,8 +109,8 @@ class Reader:
         begun = self._exactly(_START.size, digest)
         magic, version, kind, length = _START.unpack(begun)
         if magic != MAGIC:
-            raise Refused("malformed", "not a bundle, a reply, a relay or a backup")
-        if version != VERSION or kind not in (BUNDLE, REPLY, RELAY, BACKUP):
+            raise Refused("malformed", "not a bundle, a reply or a relay")
+        if version != VERSION or kind not in (BUNDLE, REPLY, RELAY):
             raise Refused("protocol-unknown", f"a bundle of version {version}, kind {kind}")
         if length > MAX_HEADER:
             raise Refused("too-large", "the bundle's header")

@@ -1,4 +1,4 @@
-"""How a message lies in bytes: JSON first, then binary parts, all of it compressed, all of it bounded."""
+"""How a message lies in bytes: JSON, then binary parts, compressed, and all of it bounded."""
 
 from __future__ import annotations
 
@@ -39,14 +39,15 @@ def digest(value: object) -> str:
 
 
 def squeeze(data: bytes, level: int = _LEVEL) -> bytes:
-    """zstd (RFC 8878), one frame, with its content's size."""
+    """One zstd frame (RFC 8878) with its content's size."""
     return zstandard.ZstdCompressor(level=level).compress(data)
 
 
 def unsqueeze(data: bytes, limit: int) -> bytes:
     """The content of one zstd frame of at most `limit` bytes.
 
-    Raises `Refused("too-large")` before more than `limit` bytes are held, `Refused("malformed")` otherwise.
+    Raises `Refused("too-large")` before many more than `limit` bytes are held, and
+    `Refused("malformed")` where it is no such frame.
     """
     reader = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
     try:
@@ -119,7 +120,7 @@ def pack(head: dict[str, Any], parts: list[bytes] | tuple[bytes, ...] = ()) -> b
 
 
 def unpack(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """The JSON and the binary parts of a message. Raises `Refused` with `malformed` or `too-large`."""
+    """The JSON and the parts of a message. Raises `Refused` with `malformed` or `too-large`."""
     if len(body) > MAX_BODY:
         raise Refused("too-large", f"{len(body)} bytes; the limit is {MAX_BODY}")
     data = unsqueeze(body, MAX_MESSAGE)

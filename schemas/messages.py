@@ -9,7 +9,7 @@ from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
 from schemas.frames import MAX_PARTS, pack, unpack
 from schemas.problems import Refused
-from schemas.signing import raw
+from schemas.signing import raw, text
 
 PROTOCOL = 1
 
@@ -20,7 +20,7 @@ _COUNT = validate.Range(min=0, max=2**53)
 
 @dataclass(frozen=True, slots=True)
 class EnrolRequest:
-    """A device introduces itself. `key` and `box` are raw 32-byte public keys (Ed25519, X25519)."""
+    """A device introduces itself, by raw public keys: `key` Ed25519, `box` hybrid or X25519."""
 
     code: str
     proof: bytes
@@ -78,7 +78,7 @@ class RoundReply:
     receipts: tuple[tuple[int, str], ...] = ()
     """(counter, base64 signature over `receipt_bytes`)."""
     refused: tuple[dict[str, Any], ...] = ()
-    """`{counter, held: bool, problem, faults: [{path, reason}]}`; `held` says whether there is a receipt too."""
+    """`{counter, held: bool, problem, faults: [{path, reason}]}`; `held`: there is a receipt too."""
     parked: tuple[int, ...] = ()
     """Counters whose form version the server does not have yet."""
     blobs: dict[str, int] = field(default_factory=dict)
@@ -86,9 +86,9 @@ class RoundReply:
     again: tuple[tuple[int, int], ...] = ()
     """Ranges of counters, ends included, that the device holds receipts for and the server does not."""
     keys: dict[str, Any] = field(default_factory=dict)
-    """`{digest, list: [{id, suite, public, current}]}` when the device's digest is old."""
+    """`{digest, list: [{id, suite, public, current}]}`, if the device's digest is another."""
     forms: dict[str, Any] = field(default_factory=dict)
-    """`{digest, list: [{form, version, hash, size, title, media: [{name, hash, size}]}]}`, likewise."""
+    """`{digest, list: [{form, version, hash, size, title, media: [{name, hash, size}]}]}`."""
     items: tuple[dict[str, Any], ...] = ()
     """What happened in the area, in order: `{sequence, kind, body}`."""
     more: bool = False
@@ -96,17 +96,17 @@ class RoundReply:
 
 
 class _Base64(fields.Field[bytes]):
-    def __init__(self, size: int) -> None:
+    def __init__(self, *sizes: int) -> None:
         super().__init__(required=True)
-        self.size = size
+        self.sizes = sizes
 
-    def _deserialize(self, value: Any, attr: str | None, data: Any, **_: Any) -> bytes:
+    def _deserialize(self, value: Any, *_: Any, **__: Any) -> bytes:
         try:
             found = raw(value) if isinstance(value, str) else b""
         except Refused:
             found = b""
-        if len(found) != self.size:
-            raise ValidationError(f"must be {self.size} bytes in base64")
+        if len(found) not in self.sizes:
+            raise ValidationError(f"must be {self.sizes} bytes in base64")
         return found
 
 
@@ -118,7 +118,7 @@ class _Enrol(Schema):
     code = fields.String(required=True, validate=validate.Regexp(r"\A[0-9a-f]{32}\Z"))
     proof = _Base64(32)
     key = _Base64(32)
-    box = _Base64(32)
+    box = _Base64(32, 1216)
     software = fields.String(validate=_SHORT)
     label = fields.String(validate=_SHORT)
 
@@ -233,8 +233,6 @@ def _load(schema: Schema, head: dict[str, Any]) -> dict[str, Any]:
 
 def _lean(value: Any) -> dict[str, Any]:
     """The dataclass as JSON without what is empty, so that a round with nothing to say is small."""
-    from schemas.signing import text
-
     plain = {
         name: text(held) if isinstance(held, bytes) else held
         for name, held in asdict(value).items()

@@ -159,7 +159,7 @@ PROBLEMS = {kind.code: kind for kind in _KINDS}
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One problem as it happened. `detail` names the place, never anything that a person answered."""
+    """One problem as it happened. `detail` names the place, never what a person answered."""
 
     code: str
     detail: str = ""

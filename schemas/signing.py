@@ -1,4 +1,4 @@
-"""The exact bytes that are signed and authenticated. No cryptography here: both sides must agree on the bytes."""
+"""The exact bytes that are signed, for both sides to agree on. No cryptography here."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ def fingerprint(server_key: bytes) -> str:
 
 
 def request_bytes(method: str, path: str, body: bytes, time_ms: int, server: str) -> bytes:
-    """What a device signs. `path` has its query, as sent; `body` is as sent; `server` is the fingerprint."""
+    """What a device signs. `path` (with its query) and `body` are as sent.
+
+    `server` is the fingerprint.
+    """
     return "\n".join(
         (
             "offline-registration request v1",
@@ -68,7 +71,7 @@ def reply_bytes(request_signature: str, status: int, body: bytes) -> bytes:
 def receipt_bytes(
     *, server: str, epoch: str, device: str, counter: int, envelope_hash: str, area: str
 ) -> bytes:
-    """What the server signs over one envelope that it holds durably. `server` is the fingerprint."""
+    """What the server signs over one envelope that it holds. `server` is the fingerprint."""
     return "\n".join(
         (
             "offline-registration receipt v1",
@@ -115,9 +118,7 @@ class Authorization:
         """Raises `Refused("signature-wrong")`."""
         found = _AUTHORIZATION.fullmatch(header)
         if not found:
-            raise Refused(
-                "signature-wrong", "no Authorization header of the form Device ID TIME SIGNATURE"
-            )
+            raise Refused("signature-wrong", "no Authorization: Device ID TIME SIGNATURE")
         return Authorization(found[1], int(found[2]), found[3])
 
 

@@ -57,14 +57,10 @@ class Ticket:
                 raise Refused("code-unknown", "the file or picture is damaged") from error
         letters = given.upper().replace("-", "").replace(" ", "").translate(_MISREAD)
         if len(letters) != 33 or any(letter not in _ALPHABET for letter in letters):
-            raise Refused(
-                "code-unknown", "a code has 33 letters and digits; compare it with the screen"
-            )
+            raise Refused("code-unknown", "a code has 33 letters and digits")
         whole = _decode(letters[:32])
         if letters[32] != _ALPHABET[hashlib.sha256(whole).digest()[0] % 32]:
-            raise Refused(
-                "code-unknown", "one letter of the code is mistyped; compare it with the screen"
-            )
+            raise Refused("code-unknown", "one letter of the code is mistyped")
         return Ticket(whole[:SECRET_BYTES], whole[SECRET_BYTES:].hex(), url)
 
     def name(self) -> str:

@@ -1,0 +1,285 @@
+"""The database: SQLite with one writer and group commit, or PostgreSQL, by the same statements."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+from sqlalchemy import BigInteger, Column, Connection, MetaData, String, Table, create_engine, event
+from sqlalchemy import exc as errors
+from sqlalchemy import insert, select, text, update
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from sqlalchemy import Engine
+
+Tx = Connection
+"""One open transaction. It is given to the work and is of no use afterwards."""
+
+T = TypeVar("T")
+
+metadata = MetaData()
+"""Every table of the server. `area` is the first column of every key ("" for what all areas share)."""
+
+sequences = Table(
+    "sequences",
+    metadata,
+    Column("area", String(64), primary_key=True),
+    Column("value", BigInteger, nullable=False),
+)
+
+GROUP = 64
+"""Works that share one commit at most."""
+TRIES = 12
+_AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
+
+
+class StorageFull(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+    """The disk or the database is full. Nothing of the work was kept; it can be done again."""
+
+
+class Unavailable(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+    """The database does not answer, or stayed busy. Nothing of the work was kept."""
+
+
+@dataclass(slots=True)
+class _Work:
+    do: Callable[[Tx], Any]
+    done: Future[Any]
+
+
+class Store:
+    """Runs works, each whole or not at all.
+
+    A work is a function of an open transaction. It may be run more than once (after a serialization
+    failure), so it has no effect but through its transaction.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.sqlite = engine.dialect.name == "sqlite"
+        self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
+        self._writer: threading.Thread | None = None
+        self._starting = threading.Lock()
+        self._closed = False
+
+    def create(self) -> None:
+        """Makes the tables that are not there yet."""
+        # The tables announce themselves to `metadata` when their modules are read.
+        from sync_server.store import tables
+
+        metadata.create_all(self.engine, tables=tables.ALL)
+
+    def transaction(self, work: Callable[[Tx], T], *, lock: str = "") -> T:
+        """Runs `work` in a write transaction and returns what it returned, once it is durable.
+
+        Isolation is serializable. On SQLite, works that wait at the same time share one commit, each in
+        its own savepoint: one that raises undoes itself only. On PostgreSQL `lock` names what to
+        queue for beforehand (an area), which spares retries; it is never needed for correctness.
+        Raises what `work` raised, `StorageFull`, or `Unavailable`.
+        """
+        return self._grouped(work) if self.sqlite else self._retried(work, lock)
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        """Runs `work` in a transaction that sees one moment, and undoes whatever it wrote."""
+        try:
+            with self.engine.connect() as tx:
+                try:
+                    return work(tx)
+                finally:
+                    tx.rollback()
+        except errors.OperationalError as error:
+            raise _bad_news(error) from error
+
+    def close(self) -> None:
+        """Ends the writer and every connection. Works already handed in are finished first."""
+        with self._starting:
+            self._closed = True
+            writer, self._writer = self._writer, None
+        if writer is not None:
+            self._queue.put(None)
+            writer.join()
+        self.engine.dispose()
+
+    # SQLite: one writer.
+
+    def _grouped(self, work: Callable[[Tx], T]) -> T:
+        if threading.current_thread() is self._writer:
+            raise RuntimeError("a work must not start another transaction: it has one already")
+        with self._starting:
+            if self._closed:
+                raise Unavailable("the store is closed")
+            if self._writer is None:
+                self._writer = threading.Thread(target=self._write, name="writer", daemon=True)
+                self._writer.start()
+        waiting: Future[T] = Future()
+        self._queue.put(_Work(work, waiting))
+        return waiting.result()
+
+    def _write(self) -> None:
+        while True:
+            first = self._queue.get()
+            if first is None:
+                return
+            group = [first]
+            ended = False
+            while len(group) < GROUP and not self._queue.empty():
+                found = self._queue.get()
+                if found is None:
+                    ended = True
+                    break
+                group.append(found)
+            self._commit(group)
+            if ended:
+                return
+
+    def _commit(self, group: list[_Work]) -> None:
+        said: list[tuple[_Work, Any, BaseException | None]] = []
+        try:
+            with self.engine.begin() as tx:
+                for one in group:
+                    try:
+                        with tx.begin_nested():
+                            said.append((one, one.do(tx), None))
+                    except Exception as error:  # the caller that waits is told
+                        if isinstance(error, errors.OperationalError) and _is_full(error):
+                            raise
+                        said.append((one, None, error))
+        except BaseException as error:  # noqa: BLE001  every caller that waits is told
+            told = _bad_news(error) if isinstance(error, errors.OperationalError) else error
+            for one in group:
+                one.done.set_exception(told)
+            return
+        # Only now, after the commit, does anyone hear that it is done.
+        for one, value, wrong in said:
+            if wrong is None:
+                one.done.set_result(value)
+            else:
+                one.done.set_exception(wrong)
+
+    # PostgreSQL: many writers, retried.
+
+    def _retried(self, work: Callable[[Tx], T], lock: str) -> T:
+        for tried in range(TRIES):
+            try:
+                with self.engine.connect() as tx:
+                    return self._locked(tx, work, lock)
+            except errors.DBAPIError as error:
+                state = getattr(error.orig, "sqlstate", None)
+                if state == "53100":  # disk full
+                    raise StorageFull("the database's disk is full") from error
+                if state not in _AGAIN:
+                    if isinstance(error, errors.OperationalError):
+                        raise Unavailable(f"the database does not answer ({state})") from error
+                    raise
+                time.sleep(0.002 * 2 ** min(tried, 7))
+        raise Unavailable(f"other writers were first {TRIES} times in a row")
+
+    def _locked(self, tx: Tx, work: Callable[[Tx], T], lock: str) -> T:
+        if not lock:
+            with tx.begin():
+                return work(tx)
+        # Taken before the transaction begins, so that its snapshot is younger than the wait.
+        tx.execute(text("select pg_advisory_lock(hashtextextended(:name, 0))"), {"name": lock})
+        tx.commit()
+        try:
+            with tx.begin():
+                return work(tx)
+        finally:
+            tx.execute(
+                text("select pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": lock}
+            )
+            tx.commit()
+
+
+def _is_full(error: errors.OperationalError) -> bool:
+    return "disk is full" in str(error.orig) or "disk I/O error" in str(error.orig)
+
+
+def _bad_news(error: errors.OperationalError) -> Exception:
+    if _is_full(error):
+        return StorageFull(f"the database's disk is full ({error.orig})")
+    return Unavailable(f"the database does not answer ({error.orig})")
+
+
+def next_sequence(tx: Tx, area: str, count: int = 1) -> int:
+    """The first of `count` new places in the area's order of commits.
+
+    The row is locked until the transaction ends, so places appear in the order they are given.
+    """
+    raised = tx.execute(
+        update(sequences)
+        .where(sequences.c.area == area)
+        .values(value=sequences.c.value + count)
+        .returning(sequences.c.value)
+    ).scalar()
+    if raised is None:
+        tx.execute(insert(sequences).values(area=area, value=count))
+        raised = count
+    return int(raised) - count + 1
+
+
+def last_sequence(tx: Tx, area: str) -> int:
+    """The last place given in the area, 0 if none."""
+    found = tx.execute(select(sequences.c.value).where(sequences.c.area == area)).scalar()
+    return int(found or 0)
+
+
+def add_if_new(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
+    """Inserts the rows whose primary keys are not there yet; the others change nothing."""
+    if not rows:
+        return
+    if tx.dialect.name == "sqlite":
+        from sqlalchemy.dialects.sqlite import insert as insert_here
+
+        tx.execute(insert_here(table).on_conflict_do_nothing(), rows)
+    else:
+        from sqlalchemy.dialects.postgresql import insert as insert_there
+
+        tx.execute(insert_there(table).on_conflict_do_nothing(), rows)
+
+
+def open_store(url: str) -> Store:
+    """A store on `sqlite:///FILE` or `postgresql+psycopg://...`. Tables are made by `create`."""
+    if url.startswith("postgresql://"):
+        url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
+    if url.startswith("sqlite"):
+        # The writer and the readers are threads; each has its own connection from the pool.
+        engine = create_engine(url, connect_args={"timeout": 30})
+        event.listen(engine, "connect", _prepare)
+        event.listen(engine, "begin", _begin)
+    else:
+        engine = create_engine(
+            url, isolation_level="SERIALIZABLE", pool_pre_ping=True, pool_size=8, max_overflow=24
+        )
+    return Store(engine)
+
+
+def _prepare(connection: Any, _record: object) -> None:
+    # The server's driver would open transactions by itself, and too late; `_begin` does it instead.
+    connection.isolation_level = None
+    for pragma in (
+        "journal_mode=wal",
+        "synchronous=full",
+        "foreign_keys=on",
+        "secure_delete=on",
+        "temp_store=memory",
+        "busy_timeout=30000",
+    ):
+        connection.execute(f"pragma {pragma}")
+
+
+def _begin(connection: Connection) -> None:
+    # Only the writer writes; a reader's "begin" takes its snapshot at the first select.
+    writing = threading.current_thread().name == "writer"
+    connection.exec_driver_sql("begin immediate" if writing else "begin")
+
+
+def as_bytes(value: object) -> bytes:
+    """A binary column's value, whichever of bytes and memoryview the driver gives."""
+    return bytes(cast("bytes", value))
