@@ -420,6 +420,19 @@ class Store:
                 raise
             self._shorten_log()
 
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """What is read within is of one moment, whatever other commands write meanwhile."""
+        with self._lock, _told():
+            if self._connection.in_transaction:
+                yield
+                return
+            self._connection.execute("BEGIN")
+            try:
+                yield
+            finally:
+                self._connection.execute("ROLLBACK")
+
     def _one(self, sql: str, values: Sequence[object] = ()) -> Any:
         with self._lock, _told():
             return self._connection.execute(sql, values).fetchone()
@@ -532,6 +545,11 @@ class Store:
             )
             self.put_keys(sealing)
             self.renew_lease(lease_s, now_ms=now_ms)
+
+    @property
+    def counter(self) -> int:
+        """The counter of the last entry that was sealed; 0 at first."""
+        return int(self._one("SELECT counter FROM identity")[0])
 
     def set_epoch(self, epoch: str) -> None:
         self._write("UPDATE identity SET epoch = ?", (epoch,))

@@ -19,7 +19,7 @@ import unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hpke
@@ -258,6 +258,21 @@ def write_whole(place: Path, data: bytes, *, shred: bool = False) -> None:
     finally:
         if old is not None:
             os.close(old)
+
+
+@contextmanager
+def private_file(place: Path) -> Iterator[BinaryIO]:
+    """A new file for its owner only, on the disk when the block ends; gone if the block fails."""
+    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            os.fchmod(handle, 0o600)
+            yield file
+            file.flush()
+            os.fsync(handle)
+    except BaseException:
+        place.unlink(missing_ok=True)
+        raise
 
 
 def sync_folder(folder: Path) -> None:

@@ -1,0 +1,63 @@
+"""A device made small: the cheapest Argon2id that is allowed, a form, and a programme's key."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from field_agent import vault
+from field_agent.store import Form, Identity, Store
+from tests.device.opening import ProgrammeKey
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PASSPHRASE = "correct horse battery"
+QUICK = vault.Argon(iterations=1)
+NOW = 1_790_000_000_000
+HOUSEHOLD = Form("household", "3", "ab" * 32, "Household", "<h:html/>")
+
+
+@dataclass(slots=True)
+class Device:
+    """An enrolled device and the private key of its programme."""
+
+    home: Path
+    store: Store
+    programme: ProgrammeKey
+
+    def again(self, now_ms: int = NOW) -> Store:
+        """The store after the process ended and the agent came back."""
+        self.store.close()
+        opened = vault.unlock(self.home, PASSPHRASE, argon=QUICK)
+        self.store = Store.open(opened, now_ms=now_ms)
+        return self.store
+
+    def fill(self, draft: str, answers: dict[str, object]) -> None:
+        self.store.begin(draft, HOUSEHOLD, started="2026-09-21T10:00:00.000+00:00", now_ms=NOW)
+        for path, value in answers.items():
+            self.store.save(draft, path, value)
+
+    def finish(self, draft: str, xml: str = "<data/>", label: str = ""):
+        return self.store.finish(
+            draft,
+            xml=xml,
+            instance_id=f"uuid:{draft}",
+            label=label,
+            finished="2026-09-21T10:20:00.000+00:00",
+            made=f"{NOW}-0000-d1",
+            now_ms=NOW,
+        )
+
+
+def device(home: Path, programme: ProgrammeKey | None = None, *, lease_s: int = 0) -> Device:
+    programme = programme or ProgrammeKey.fresh()
+    store = Store.open(vault.create(home, PASSPHRASE, argon=QUICK), now_ms=NOW)
+    store.enrol(
+        Identity("d1", "north", "https://server.example", "cd" * 32, b"s" * 32, "e1"),
+        [programme.public],
+        lease_s=lease_s,
+        now_ms=NOW,
+    )
+    store.put_form(HOUSEHOLD)
+    return Device(home, store, programme)

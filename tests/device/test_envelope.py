@@ -1,0 +1,183 @@
+"""The layout of what is sealed: one way to write it, and every other refused with the place."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+
+import pytest
+from cryptography.exceptions import InvalidTag
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from field_agent import vault
+from schemas import envelope as layout
+from schemas.frames import squeeze
+from schemas.problems import Refused
+from tests.device.opening import ProgrammeKey, open_file
+
+VECTORS = json.loads((Path(__file__).parent.parent / "data" / "seal_vectors.json").read_text())
+
+
+def plain(text: str) -> bytes:
+    return base64.b64decode(text)
+
+
+@pytest.mark.parametrize("vector", VECTORS["envelopes"], ids=lambda one: one["suite"])
+def test_an_envelope_sealed_once_is_opened_for_ever(vector):
+    key = ProgrammeKey(vector["suite"], plain(vector["private"]))
+    assert key.public.id == vector["key"]
+    payload = key.submission(plain(vector["envelope"]), plain(vector["device_public"]))
+    assert payload.xml == vector["xml"]
+    assert payload.seen == {"r1": {"name": ["d0:1"]}}
+    assert layout.envelope_hash(plain(vector["envelope"])) == vector["hash"]
+
+
+def test_a_file_and_a_backup_sealed_once_are_opened_for_ever():
+    file = VECTORS["file"]
+    sealed = plain(file["sealed"])
+    assert open_file(plain(file["key"]), sealed) == plain(file["plain"])
+    backup = VECTORS["backup"]
+    key = ProgrammeKey(backup["suite"], plain(backup["private"]))
+    header, items = key.backup(plain(backup["file"]), plain(backup["device_public"]))
+    assert (header.device, header.counter) == ("d1", 1)
+    assert [head["kind"] for head, _ in items] == backup["kinds"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_bit_flips_in_an_envelope_it_is_noticed(data):
+    vector = VECTORS["envelopes"][1]
+    key = ProgrammeKey(vector["suite"], plain(vector["private"]))
+    whole = bytearray(plain(vector["envelope"]))
+    bit = data.draw(st.integers(0, len(whole) * 8 - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    try:
+        found = layout.parse(bytes(whole))
+    except Refused as refused:
+        assert refused.problem.code in {"envelope-malformed", "key-unknown", "too-large"}  # noqa: PT017  both ways are right
+        return
+    assert not vault.verify(plain(vector["device_public"]), found.signature, found.signed)
+    if (
+        found.body != plain(vector["envelope"])[len(found.prefix) : -64]
+        or found.prefix != whole[: len(found.prefix)]
+    ):
+        with pytest.raises(InvalidTag):
+            key.open(found.body, found.info)
+
+
+def test_another_header_does_not_open_the_body():
+    vector = VECTORS["envelopes"][1]
+    key = ProgrammeKey(vector["suite"], plain(vector["private"]))
+    found = layout.parse(plain(vector["envelope"]))
+    key.open(found.body, found.info)
+    with pytest.raises(InvalidTag):
+        key.open(
+            found.body, layout.submission_info(found.prefix.replace(b'"counter":1', b'"counter":2'))
+        )
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({"counter": 0}, "counter"),
+        ({"counter": True}, "counter"),
+        ({"counter": 2}, "prev"),
+        ({"prev": "ab" * 32}, "prev"),
+        ({"device": "D 1"}, "device"),
+        ({"form_hash": "x"}, "form_hash"),
+        ({"form": "a\nb"}, "form"),
+        ({"attachments": [{"hash": "ab" * 32, "size": 3}]}, "attachments"),
+        ({"attachments": [{"hash": 7, "size": 30}]}, "attachments"),
+        ({"attachments": "no"}, "attachments"),
+        ({"extra": 1}, "extra"),
+        ({"suite": "rot13"}, "rot13"),
+    ],
+)
+def test_a_header_out_of_shape_is_refused_with_its_place(change, place):
+    found = layout.parse(plain(VECTORS["envelopes"][1]["envelope"]))
+    text = json.dumps({**found.header.json(), **change}, sort_keys=True, separators=(",", ":"))
+    whole = b"ORSE\x01" + len(text).to_bytes(4, "big") + text.encode() + found.body + bytes(64)
+    with pytest.raises(Refused, match=place):
+        layout.parse(whole)
+
+
+@pytest.mark.parametrize("cut", [0, 3, 8, 12, 200, 400])
+def test_an_envelope_cut_short_is_refused(cut):
+    with pytest.raises(Refused):
+        layout.parse(plain(VECTORS["envelopes"][1]["envelope"])[:cut])
+
+
+def test_one_header_has_one_row_of_bytes():
+    found = layout.parse(plain(VECTORS["envelopes"][1]["envelope"]))
+    text = json.dumps(found.header.json(), sort_keys=True).encode()
+    whole = b"ORSE\x01" + len(text).to_bytes(4, "big") + text + found.body + bytes(64)
+    with pytest.raises(Refused, match="canonical"):
+        layout.parse(whole)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(0, 3 * layout.CHUNK + 1), st.integers(1, 100_000))
+def test_a_file_of_any_size_comes_back_and_its_sealed_size_is_known(size, piece):
+    data = bytes(size)
+    sealer = vault.FileSealer()
+    pieces = (data[at : at + piece] for at in range(0, size, piece))
+    sealed = b"".join(sealer.seal(pieces))
+    assert len(sealed) == layout.sealed_size(size) == sealer.sealed_size
+    assert sealer.size == size
+    assert open_file(sealer.key, sealed) == data
+
+
+def test_chunks_that_are_moved_dropped_or_cut_are_noticed():
+    sealer = vault.FileSealer()
+    chunks = list(sealer.seal([bytes(range(256)) * 1024]))
+    assert len(chunks) == 4
+    for broken in (
+        [chunks[1], chunks[0], *chunks[2:]],
+        chunks[:-1],
+        chunks[1:],
+        [*chunks, chunks[-1]],
+        [*chunks[:-1], chunks[-1][:-1]],
+    ):
+        with pytest.raises(InvalidTag):
+            open_file(sealer.key, b"".join(broken))
+    with pytest.raises(Refused):
+        open_file(sealer.key, b"".join(chunks) + b"x" * 10)
+
+
+def test_a_key_that_does_not_fit_its_suite_or_its_name_never_exists():
+    key = ProgrammeKey.fresh(layout.CLASSIC.name).public
+    with pytest.raises(Refused, match="named"):
+        layout.SealingKey(key.suite, key.public, "0" * 16)
+    with pytest.raises(Refused, match="bytes"):
+        layout.SealingKey(layout.HYBRID.name, key.public)
+    with pytest.raises(Refused, match="rot13"):
+        layout.SealingKey("rot13", key.public)
+
+
+def test_a_backup_without_its_end_is_refused():
+    def reader(data):
+        view = [data]
+
+        def read(most):
+            got, view[0] = view[0][:most], view[0][most:]
+            return got
+
+        return read
+
+    one = layout.item_head({"kind": "draft"}, 3) + b"abc"
+    end = layout.item_head({"kind": "end", "items": 1}, 0)
+    assert [head["kind"] for head, _ in layout.items(reader(one + end))] == ["draft"]
+    for wrong in (one, one[:-1], end, one + one + end, one + end + b"x", one + end[:-1]):
+        with pytest.raises(Refused):
+            list(layout.items(reader(wrong)))
+
+
+def test_what_was_sealed_must_be_a_submission():
+    with pytest.raises(Refused, match="zstd"):
+        layout.Payload.unpack(b"no")
+    whole = layout.Payload("uuid:1", "f", "1", "0" * 64, "", "", "", "<data/>")
+    assert layout.Payload.unpack(whole.pack()) == whole
+    with pytest.raises(Refused, match="no submission"):
+        layout.Payload.unpack(squeeze(b"{}"))
