@@ -2,7 +2,7 @@
 
 `area` comes first in every key of what grows, so that the same tables distribute over Citus. Tables without an
 area (officers, policies, programmes, cycles) are few rows that every area reads. Personal data is in columns named
-`sealed`, encrypted by the application before it comes here.
+`sealed`, encrypted by the application before it comes here. Times are milliseconds since 1970, UTC.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ officers = Table(
     _text("password"),
     Column("active", Boolean, nullable=False),
     Column("wrong_tries", Integer, nullable=False),
-    _text("locked_until"),
-    _text("made"),
+    _whole("locked_until_ms"),
+    _whole("made_ms"),
 )
 
 # A role that is taken away is ended, not erased: old decisions still say under which role they were taken.
@@ -64,8 +64,8 @@ sessions = Table(
     _key("token_hash"),
     _text("officer"),
     _text("csrf"),
-    _text("seen"),
-    _text("expires"),
+    _whole("seen_ms"),
+    _whole("expires_ms"),
     ForeignKeyConstraint(["officer"], ["officers.officer"]),
 )
 
@@ -90,7 +90,7 @@ subjects = Table(
     Column("policy", Integer, nullable=False),
     _text("state"),
     _text("title", ""),
-    _text("made"),
+    _whole("made_ms"),
     Index("subjects_by_state", "area", "kind", "state"),
 )
 
@@ -110,7 +110,7 @@ decisions = Table(
     _text("author"),
     Column("policy", Integer, nullable=False),
     _text("comment"),
-    _text("at"),
+    _whole("at_ms"),
     Column("number", BigInteger, nullable=False),
     _text("previous"),
     _text("hash"),
@@ -169,7 +169,7 @@ changes = Table(
     _text("device"),
     _whole("counter"),
     _text("batch"),
-    _text("at"),
+    _whole("at_ms"),
     Column("sealed", LargeBinary, nullable=False),
     # What makes folding a batch again add nothing.
     UniqueConstraint("area", "record", "device", "counter", name="one_act_once"),
@@ -204,7 +204,7 @@ clashes = Table(
     _key("path"),
     _text("state"),
     Column("freezes", Boolean, nullable=False),
-    _text("found"),
+    _whole("found_ms"),
     _text("settled_by"),
     Column("sealed", LargeBinary, nullable=False),
     Index("clashes_by_state", "area", "state"),
@@ -218,7 +218,7 @@ programmes = Table(
     _whole("number"),
     _text("text"),
     _text("author"),
-    _text("made"),
+    _whole("made_ms"),
     UniqueConstraint("programme", "number"),
 )
 
@@ -230,7 +230,7 @@ enrolments = Table(
     _key("household"),
     _text("list"),
     _text("state"),
-    _text("made"),
+    _whole("made_ms"),
     Index("enrolments_by_list", "area", "list"),
 )
 
@@ -252,7 +252,7 @@ cycles = Table(
     _text("period"),
     _text("state"),
     _text("author"),
-    _text("made"),
+    _whole("made_ms"),
     UniqueConstraint("programme", "period"),
 )
 
@@ -312,7 +312,7 @@ ledger = Table(
     _text("currency"),
     _text("about"),
     _text("memo"),
-    _text("at"),
+    _whole("at_ms"),
     Index("ledger_by_programme", "area", "programme"),
     CheckConstraint("amount_minor <> 0"),
 )
