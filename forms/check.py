@@ -1,0 +1,177 @@
+"""A submission weighed again by whoever receives it: nothing that a device says is taken on trust."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from forms.choices import values
+from forms.context import Context
+from forms.entry import Entry, Fault, WrongForm, plant
+from forms.finish import attachments as named_files
+from forms.instance import below, everything, ref_of
+from forms.markup import BadMarkup, parse
+from forms.values import answered, fits, parse_datetime
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from forms.form import Form
+    from forms.instance import Cell
+
+BYTES_MAX = 8 * 2**20
+NODES_MAX = 200_000
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TIMED = {"today", "now"}
+
+
+def check(
+    form: Form, xml: bytes, *, attachments: Collection[str] | None = None
+) -> tuple[Fault, ...]:
+    """All faults of a finished submission, () when it is sound.
+
+    Judged are: unknown nodes, types, choices, constraints, what is required, what is present
+    though not relevant, and calculated values that do not follow. Expressions that give another
+    answer each time (random, uuid, once, ...) are exempt; today() and now() are judged at the
+    submission's own end (else start) and in its offset. With `attachments`, the files that the
+    answers name must be among them. First-load events and preloads are never run; the submission
+    is not altered. Takes at most BYTES_MAX bytes and 200 levels.
+    """
+    if len(xml) > BYTES_MAX:
+        return (Fault("", "size", f"it has {len(xml):,} bytes; {BYTES_MAX:,} is the most"),)
+    try:
+        root = parse(xml, what="the submission", bytes_max=BYTES_MAX)
+        strange: list[tuple[str, str]] = []
+        planted = plant(form, root, strange)
+    except (BadMarkup, WrongForm) as fault:
+        return (Fault("", "form", str(fault)),)
+    found: list[Fault] = []
+    said = root.get("id")
+    if said is not None and form.id and said != form.id:
+        found.append(Fault("", "form", f"it is of the form {said!r}, not {form.id!r}"))
+    found.extend(
+        Fault(ref, "unknown", "the form has no such node")
+        if why == "unknown"
+        else Fault(ref, "unknown", "the form has this node once only")
+        for ref, why in strange
+    )
+    judged = Judged(form, planted)
+    found.extend(judged.faults())
+    if attachments is not None:
+        here = set(attachments)
+        found.extend(
+            Fault("", "attachment", f"the file {name!r} is missing")
+            for name in named_files(judged.entry)
+            if name not in here
+        )
+    return tuple(found)
+
+
+class Judged:
+    """One submission under judgement."""
+
+    def __init__(self, form: Form, root: Cell) -> None:
+        self.form = form
+        moment = _moment(form, root)
+        self.timed = moment is not None
+        at = moment or EPOCH
+        zone = at.tzinfo or UTC
+        context = Context(
+            now=lambda: at,
+            new_uuid=lambda: "00000000-0000-0000-0000-000000000000",
+            random=lambda: 0.5,
+            zone=zone,
+        )
+        self.entry = Entry(form, context, root)
+        self.entry._moment = at  # noqa: SLF001 - one engine
+
+    def faults(self) -> list[Fault]:
+        entry, form = self.entry, self.form
+        given = {
+            node: node.text for node in everything(entry.root) if node.defn.calculate is not None
+        }
+        nonblank = [node for node in everything(entry.root) if node.text]
+        entry._settle_all()  # noqa: SLF001 - one engine
+        found: list[Fault] = []
+        for node in nonblank:
+            if not node.relevant and node not in given and not node.defn.is_attribute:
+                found.append(
+                    Fault(ref_of(node), "irrelevant", "it is answered though it is not relevant")
+                )
+        for node, text in given.items():
+            fault = self._follows(node, text)
+            if fault is not None:
+                found.append(fault)
+        for node in nonblank:
+            if not node.relevant or node in given:
+                continue
+            definition = node.defn
+            if not definition.select and not fits(node.text, definition.type):
+                found.append(Fault(ref_of(node), "type", f"{node.text!r} is no {definition.type}"))
+        for definition in form.selects:
+            for node in below(entry.root, definition.path[1:]):
+                if node.text and node.relevant and node not in given:
+                    found.extend(self._chosen(node))
+        found.extend(entry.faults())
+        return found
+
+    def _follows(self, node: Cell, text: str) -> Fault | None:
+        """A calculated value must be what the rules make of the answers."""
+        compiled = node.defn.calculate
+        assert compiled is not None
+        if not node.relevant:
+            if text:
+                return Fault(ref_of(node), "irrelevant", "it has a value though it is not relevant")
+            return None
+        worked_out = node.text
+        if text == worked_out:
+            return None
+        volatile = compiled.volatile and not (
+            self.timed and not (compiled.functions - _TIMED & _VOLATILE)
+        )
+        if volatile or self._excused(node):
+            node.text = text
+            return None
+        if self._same(text, worked_out, node.defn.type):
+            return None
+        return Fault(
+            ref_of(node), "calculate", f"it holds {text!r}; the answers make it {worked_out!r}"
+        )
+
+    def _excused(self, node: Cell) -> bool:
+        control = node.defn.control
+        return control is not None and control.asks and not node.readonly
+
+    def _same(self, text: str, other: str, kind: str) -> bool:
+        try:
+            if abs(float(text) - float(other)) <= 1e-9 * max(1.0, abs(float(other))):
+                return True
+        except ValueError:
+            pass
+        entry = self.entry
+        return answered(text, kind, "", entry.dialect, entry.zone) == other
+
+    def _chosen(self, node: Cell) -> list[Fault]:
+        known = values(self.entry, node)
+        several = node.defn.select in {"select", "rank"}
+        chosen = node.text.split() if several else [node.text]
+        return [
+            Fault(ref_of(node), "choice", f"{one!r} is not among the choices")
+            for one in chosen
+            if one not in known
+        ]
+
+
+_VOLATILE = frozenset({"random", "uuid", "once", "now", "today", "property", "version"})
+
+
+def _moment(form: Form, root: Cell) -> datetime | None:
+    """The submission's own time: its end, else its start, else None."""
+    for which in ("end", "start"):
+        for definition in form.preloads:
+            if definition.preload == "timestamp" and definition.preload_parameters == which:
+                for node in below(root, definition.path[1:]):
+                    moment = parse_datetime(node.text.strip(), UTC)
+                    if moment is not None:
+                        return moment
+    return None

@@ -1,0 +1,66 @@
+"""What a question offers: its choices as they stand now, filtered, translated, shuffled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from forms.itext import MEDIA
+
+if TYPE_CHECKING:
+    from forms.entry import Entry
+    from forms.instance import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One choice: what is stored, what is read, and pictures and sounds by form."""
+
+    value: str
+    label: str
+    media: dict[str, str] = field(default_factory=dict)
+
+
+def offered(entry: Entry, node: Cell) -> list[Choice]:
+    """The choices of the question at `node`, in order; empty where it is no select."""
+    control = node.defn.control
+    if control is None:
+        return []
+    found = [
+        Choice(
+            one.value,
+            entry.text(one.label, node),
+            {form: said for form in MEDIA if (said := entry.text(one.label, node, form))}
+            if one.label.itext
+            else {},
+        )
+        for one in control.items
+    ]
+    itemset = control.itemset
+    if itemset is None:
+        return found
+    for item in (itemset.shuffled or itemset.nodeset).nodes(node, entry):
+        value = itemset.value.string(item, entry)
+        label = itemset.label.string(item, entry)
+        media: dict[str, str] = {}
+        if itemset.label_is_itext:
+            name = label
+            label = entry.itext(name)
+            for form in MEDIA:
+                parts = entry.form.said(name, entry.language, form)
+                if parts is not None:
+                    media[form] = entry._woven(parts, node)  # noqa: SLF001 - one engine
+        found.append(Choice(value, label, media))
+    return found
+
+
+def values(entry: Entry, node: Cell) -> set[str]:
+    """Only what can be stored: cheaper than `offered` where nobody reads the labels."""
+    control = node.defn.control
+    if control is None:
+        return set()
+    found = {one.value for one in control.items}
+    if control.itemset is not None:
+        take = control.itemset.value.string
+        found.update(take(item, entry) for item in control.itemset.nodeset.nodes(node, entry))
+    return found

@@ -1,0 +1,50 @@
+"""Where ODK's engines disagree: two named sets of habits, of which `collect` is the default."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """One engine's habits, each a known disagreement with a recorded case.
+
+    name: "collect" or "webforms".
+    adds_instance_id: a form without meta/instanceID is given one when it is opened.
+    casts_like_java: stored numbers, times and booleans read as JavaRosa writes them.
+    document_order: the choices of a multiple answer are kept in the order of the list.
+    clears_unoffered: a choice that the filter no longer offers is cleared at once, for all who
+        depend on it; else when the choices are next looked at, quietly.
+    recalculates_on_same_value: giving the answer that is already there works out its dependents
+        once more (which overwrites what a person typed over a calculated value).
+    deletes_counted: instances beyond a lowered repeat count are removed.
+    """
+
+    name: str
+    adds_instance_id: bool
+    casts_like_java: bool
+    document_order: bool
+    clears_unoffered: bool
+    recalculates_on_same_value: bool
+    deletes_counted: bool
+
+
+COLLECT = Dialect(
+    name="collect",
+    adds_instance_id=False,
+    casts_like_java=True,
+    document_order=False,
+    clears_unoffered=False,
+    recalculates_on_same_value=True,
+    deletes_counted=False,
+)
+WEBFORMS = Dialect(
+    name="webforms",
+    adds_instance_id=True,
+    casts_like_java=False,
+    document_order=True,
+    clears_unoffered=True,
+    recalculates_on_same_value=False,
+    deletes_counted=False,
+)
+DIALECTS = {one.name: one for one in (COLLECT, WEBFORMS)}

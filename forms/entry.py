@@ -1,0 +1,1129 @@
+"""A form being filled in: every answer is weighed at once, and nothing is ever silently dropped."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from typing import TYPE_CHECKING, Literal
+
+from forms.choices import Choice, offered
+from forms.instance import (
+    Cell,
+    below,
+    cell,
+    everything,
+    grow,
+    insert,
+    position_of,
+    ref_of,
+    remove,
+)
+from forms.itext import MEDIA, Output
+from forms.markup import kids, local, parse
+from forms.media import node_of
+from forms.model import Definition, Seed
+from forms.preload import preloaded, property_named
+from forms.values import answered, calculated, iso_datetime
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime, tzinfo
+
+    from forms.context import Context
+    from forms.form import Form
+    from forms.graph import Rule
+    from forms.itext import Text
+    from forms.language import Compiled
+    from forms.markup import Element
+    from forms.model import Action, Control, Path
+    from forms.tree import Node
+
+FaultKind = Literal[
+    "constraint",
+    "required",
+    "type",
+    "choice",
+    "irrelevant",
+    "calculate",
+    "unknown",
+    "attachment",
+    "form",
+    "size",
+]
+STEPS_MAX = 20_000_000
+INSTANCES_MAX = 10_000
+_ROUNDS_MAX = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with one answer: where, what kind of fault, and why in words."""
+
+    ref: str
+    kind: FaultKind
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """What one act changed. `refs` are nodes whose value, rules, texts or choices may be new;
+    `added` and `removed` are instances of repeats; `fault` is the answer's own."""
+
+    refs: tuple[str, ...] = ()
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    fault: Fault | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """All that a page needs to know about one place in the form.
+
+    kind: a control's (input, select1, ...), "group", "repeat" (all instances together; its
+    parameters hold "count" and "fixed"), "instance", or "node" for what is not shown.
+    """
+
+    ref: str
+    kind: str
+    type: str
+    appearance: str = ""
+    value: str = ""
+    relevant: bool = True
+    required: bool = False
+    readonly: bool = False
+    label: str = ""
+    hint: str = ""
+    guidance: str = ""
+    media: dict[str, str] = field(default_factory=dict)
+    choices: tuple[Choice, ...] = ()
+    fault: Fault | None = None
+    required_message: str = ""
+    constraint_message: str = ""
+    parameters: dict[str, str] = field(default_factory=dict)
+    depth: int = 0
+
+
+class NoSuchNode(KeyError):  # noqa: N818 - named for what is so (STYLE)
+    """The entry has nothing there; nothing was changed."""
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+
+class Unfinished(ValueError):  # noqa: N818 - named for what is so (STYLE)
+    """The entry cannot be finished yet. `faults` say where; all answers are kept."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"{one.ref}: {one.reason}" for one in faults))
+
+
+class WrongForm(ValueError):  # noqa: N818 - named for what is so (STYLE)
+    """The saved entry or submission is not of this form; nothing was changed."""
+
+
+_STEP = re.compile(r"(@?)(?:[\w.-]+:)?([\w.-]+)(?:\[(\d+)\])?")
+
+
+class Entry:
+    """One interview. Also the world that its expressions see (forms.language.Env)."""
+
+    def __init__(self, form: Form, context: Context, root: Cell) -> None:
+        self.form = form
+        self.context = context
+        self.root = root
+        self.dialect = form.dialect
+        self.language = form.default_language
+        self.zone: tzinfo = context.zone
+        self.steps = STEPS_MAX
+        self._heap: list[int] = []
+        self._pending: dict[int, dict[Cell, None]] = {}
+        self._rules = form.graph.rules
+        self._touched: dict[Cell, None] = {}
+        self._flipped: dict[Cell, None] = {}
+        self._added: list[Cell] = []
+        self._removed: list[str] = []
+        self._moment: datetime | None = None
+        self._last_saved: Node | None = None
+        self._routes: dict[tuple[int, Path], tuple[int, Path]] = {}
+        self._settling = False
+        self._deep = 0
+
+    # -- beginnings
+
+    @classmethod
+    def start(cls, form: Form, context: Context, dialect: str | None = None) -> Entry:
+        """A new entry: preloads, first-load events, then everything that follows from them."""
+        if dialect is not None:
+            form = form.in_dialect(dialect)
+        assert form.root.seed is not None
+        entry = cls(form, context, grow(form.root.seed, None))
+        entry._begin(first=True)
+        return entry
+
+    @classmethod
+    def resume(
+        cls, form: Form, saved: bytes, context: Context, dialect: str | None = None
+    ) -> Entry:
+        """An entry kept by `save`, or any submission's XML. Never runs first-load events.
+
+        Raises WrongForm where the XML is not this form's.
+        """
+        if dialect is not None:
+            form = form.in_dialect(dialect)
+        root = plant(form, parse(saved, what="the saved entry"))
+        entry = cls(form, context, root)
+        entry._begin(first=False)
+        return entry
+
+    @classmethod
+    def edit(
+        cls, form: Form, submission: bytes, context: Context, dialect: str | None = None
+    ) -> Entry:
+        """A correction: a new entry that names the submission it replaces as deprecatedID."""
+        if dialect is not None:
+            form = form.in_dialect(dialect)
+        root = plant(form, parse(submission, what="the submission"))
+        entry = cls(form, context, root)
+        entry._rename()
+        entry._begin(first=False)
+        return entry
+
+    def _rename(self) -> None:
+        """The id it had becomes deprecatedID; it gets a new one."""
+        own = self._meta(self.form.instance_id)
+        before = own.text
+        if before:
+            self._meta(self.form.deprecated_id).text = before
+        own.text = "uuid:" + self.context.new_uuid()
+
+    def _meta(self, definition: Definition) -> Cell:
+        """The node under meta, made where it is missing."""
+        here = self.root
+        for wanted in (self.form.meta, definition):
+            found = here.kids.get(wanted.name)
+            if found:
+                here = found[0]  # type: ignore[assignment]
+            else:
+                made = cell(wanted, "", here)
+                insert(here, made)
+                here = made
+        return here
+
+    def _begin(self, *, first: bool) -> None:
+        self._moment = self.context.now()
+        self._normalize()
+        if first:
+            if self.dialect.adds_instance_id and not self._instance_id():
+                definition = self.form.instance_id
+                if definition.calculate is None and not definition.preload:
+                    if not definition.typed and "meta" not in self.root.kids:
+                        self._meta(definition).text = "uuid:" + self.context.new_uuid()
+            self._preload(self.root)
+        self._settling = True
+        if first:
+            self._fire("odk-instance-first-load")
+            self._fire("xforms-ready")
+        self._fire("odk-instance-load")
+        self._settling = False
+        self._heap.clear()
+        self._pending.clear()
+        self._settle_all()
+        self._after()
+        self._forget()
+
+    def _instance_id(self) -> str:
+        found = below(self.root, ("meta", "instanceID"))
+        return found[0].text if found else ""
+
+    def _normalize(self) -> None:
+        """Defaults written in the form read as an answer of their type would."""
+        for node in everything(self.root):
+            definition = node.defn
+            if node.text and definition.type != "string" and not definition.select:
+                node.text = answered(node.text, definition.type, "", self.dialect, self.zone)
+
+    def _preload(self, top: Cell) -> None:
+        if not self.form.preloads:
+            return
+        for node in everything(top):
+            if node.defn.preload:
+                text = preloaded(node.defn, self.context, self.zone)
+                if text is not None:
+                    node.text = text
+
+    # -- the world that expressions see (forms.language.Env)
+
+    def instance(self, name: str) -> Node | None:
+        if self.form.wants_last_saved(name):
+            if self._last_saved is None and self.context.last_saved is not None:
+                self._last_saved = node_of(
+                    parse(self.context.last_saved, what="the last saved submission")
+                )
+            return self._last_saved
+        return self.form.instance(name)
+
+    def now(self) -> datetime:
+        return (self._moment or self.context.now()).astimezone(self.zone)
+
+    def random(self) -> float:
+        return self.context.random()
+
+    def new_uuid(self) -> str:
+        return self.context.new_uuid()
+
+    def property(self, name: str) -> str:
+        return property_named(self.context, name)
+
+    def itext(self, name: str) -> str:
+        parts = self.form.said(name, self.language)
+        return "" if parts is None else self._woven(parts, self.root)
+
+    def choice_label(self, node: Node, value: str, path: str) -> str:
+        """What the choice `value` of the question at `path`, seen from `node`, is called."""
+        definition = self._named_by(node, path)
+        if definition is None or definition.control is None:
+            return ""
+        at = self._nearest(node, definition)
+        if at is None:
+            return ""
+        for choice in offered(self, at):
+            if choice.value == value:
+                return choice.label
+        return ""
+
+    def _named_by(self, node: Node, path: str) -> Definition | None:
+        from forms.model import steps_of  # noqa: PLC0415 - asked for rarely
+
+        context = node.defn.path if isinstance(node, Cell) else self.form.root.path
+        steps = steps_of(path, context)
+        return None if steps is None else self.form.by_path.get(steps)
+
+    def _nearest(self, node: Node, definition: Definition) -> Cell | None:
+        """The definition's node that shares the most instances with `node`."""
+        here = node if isinstance(node, Cell) else self.root
+        climb, names = self._route(here.defn, definition)
+        for _ in range(climb):
+            here = here.parent or here  # type: ignore[assignment]
+        found = below(here, names)
+        return found[0] if found else None
+
+    # -- acts
+
+    def answer(self, ref: str, value: str, *, keep_faulty: bool = True) -> Changed:
+        """The answer is stored as its type has it, and all that follows is worked out.
+
+        An answer that breaks its constraint is kept and reported as `fault`; with keep_faulty
+        off it is refused instead, and the old one stays. Raises NoSuchNode.
+        """
+        node = self.find(ref)
+        definition = node.defn
+        text = answered(value, definition.type, definition.select, self.dialect, self.zone)
+        if text and definition.select in {"select", "rank"} and self.dialect.document_order:
+            text = self._in_order(node, text)
+        self._start()
+        before = node.text
+        if not keep_faulty and text and definition.constraint is not None:
+            node.text = text
+            fault = self._broken(node)
+            node.text = before
+            if fault is not None:
+                return Changed(fault=fault)
+        if text != before or self.dialect.recalculates_on_same_value:
+            self._give(node, text)
+            self._run()
+            if text != before:
+                self._changed_by_hand(node)
+        self._after()
+        return self._told(node)
+
+    def _in_order(self, node: Cell, text: str) -> str:
+        given = text.split()
+        order = {one.value: number for number, one in enumerate(offered(self, node))}
+        return " ".join(sorted(given, key=lambda value: order.get(value, len(order))))
+
+    def add_repeat(self, ref: str) -> Changed:
+        """One more instance of the repeat at `ref`, last. Raises NoSuchNode."""
+        parent, definition = self._repeat_at(ref)
+        self._start()
+        self._new_instance(parent, definition)
+        self._run()
+        self._after()
+        return self._told(None)
+
+    def remove_repeat(self, ref: str) -> Changed:
+        """The instance at `ref` (/data/member[2]) goes, with all in it. Raises NoSuchNode."""
+        gone = self.find(ref)
+        if gone.defn.repeat is None:
+            raise NoSuchNode(f"{ref} is no instance of a repeat")
+        self._start()
+        later = gone.parent.kids[gone.name][position_of(gone) - 1 :]  # type: ignore[union-attr]
+        self._removed.append(ref_of(gone))
+        parent = gone.parent
+        assert isinstance(parent, Cell)
+        remove(gone)
+        self._reshaped(parent, gone.defn)
+        self._run()
+        for node in later:
+            if node is not gone:
+                for one in everything(node):  # type: ignore[arg-type]
+                    self._touched[one] = None
+        self._after()
+        return self._told(None)
+
+    def set_language(self, language: str) -> Changed:
+        """Texts in another language; what is calculated from texts is worked out again."""
+        self.language = language
+        self._start()
+        for rule in self._rules:
+            if {"jr:itext", "jr:choice-name"} & rule.compiled.functions:
+                for node in below(self.root, rule.target.path[1:]):
+                    self._wait(rule, node)
+        self._run()
+        self._after()
+        told = self._told(None)
+        shown = [state.ref for state in self.walk()]
+        return Changed(tuple(dict.fromkeys((*told.refs, *shown))), told.added, told.removed)
+
+    def _start(self) -> None:
+        self._moment = self.context.now()
+        self.steps = STEPS_MAX
+        self._forget()
+
+    def _forget(self) -> None:
+        self._touched = {}
+        self._flipped = {}
+        self._added = []
+        self._removed = []
+
+    # -- finding
+
+    def find(self, ref: str) -> Cell:
+        """The node at a reference like /data/member[2]/name. Raises NoSuchNode."""
+        steps = ref.strip("/").split("/")
+        here: Cell | None = None
+        for number, step in enumerate(steps):
+            matched = _STEP.fullmatch(step)
+            if matched is None:
+                raise NoSuchNode(f"{ref}: {step!r} names no node")
+            sign, name, position = matched[1], matched[2], matched[3]
+            if number == 0:
+                if name != self.root.name:
+                    raise NoSuchNode(f"{ref}: the form's data is /{self.root.name}")
+                here = self.root
+                continue
+            assert here is not None
+            if sign:
+                found = here.attrs.get(name)
+            else:
+                siblings = here.kids.get(name, ())
+                repeats = here.defn.by_name.get(name)
+                if repeats is not None and repeats.repeat is not None and position is None:
+                    raise NoSuchNode(f"{ref}: say which instance of {name}, as {name}[1]")
+                place = int(position or 1)
+                found = siblings[place - 1] if 1 <= place <= len(siblings) else None
+            if found is None:
+                raise NoSuchNode(f"{ref}: there is no {step} in {ref_of(here)}")
+            here = found  # type: ignore[assignment]
+        assert here is not None
+        return here
+
+    def _repeat_at(self, ref: str) -> tuple[Cell, Definition]:
+        parent_ref, _, last = ref.rstrip("/").rpartition("/")
+        matched = _STEP.fullmatch(last)
+        if not parent_ref or matched is None:
+            raise NoSuchNode(f"{ref} is no repeat")
+        parent = self.find(parent_ref)
+        definition = parent.defn.by_name.get(matched[2])
+        if definition is None or definition.repeat is None:
+            raise NoSuchNode(f"{ref} is no repeat")
+        return parent, definition
+
+    # -- the work
+
+    def _route(self, source: Definition, target: Definition) -> tuple[int, Path]:
+        """From a node of one kind to those of another: so many up, then down by names."""
+        key = (source.number, target.path)
+        found = self._routes.get(key)
+        if found is None:
+            shared = 0
+            for one, other in zip(source.path, target.path, strict=False):
+                if one != other:
+                    break
+                shared += 1
+            found = (len(source.path) - shared, target.path[shared:])
+            self._routes[key] = found
+        return found
+
+    def _targets(self, compiled: Compiled, target: Definition, node: Cell) -> list[Cell]:
+        if compiled.crosses and target.repeats_above:
+            return below(self.root, target.path[1:])
+        climb, names = self._route(node.defn, target)
+        here = node
+        for _ in range(climb):
+            if here.parent is None:
+                break
+            here = here.parent  # type: ignore[assignment]
+        return below(here, names)
+
+    def _wait(self, rule: Rule, node: Cell) -> None:
+        waiting = self._pending.get(rule.rank)
+        if waiting is None:
+            self._pending[rule.rank] = {node: None}
+            heappush(self._heap, rule.rank)
+        else:
+            waiting[node] = None
+
+    def _spread(self, node: Cell) -> None:
+        """All who read this node must look again."""
+        for rule in self.form.graph.readers.get(node.defn.path, ()):
+            for target in self._targets(rule.compiled, rule.target, node):
+                self._wait(rule, target)
+
+    def _give(self, node: Cell, text: str) -> None:
+        """A value from outside the rules: a person's, or an action's."""
+        node.text = text
+        self._touched[node] = None
+        self._spread(node)
+        if self.dialect.recalculates_on_same_value:
+            for rule in self.form.graph.fresh.get(node.defn.path, ()):
+                for target in self._targets(rule.compiled, rule.target, node):
+                    self._wait(rule, target)
+
+    def _run(self) -> None:
+        heap, pending, rules = self._heap, self._pending, self._rules
+        tries = 0
+        limit = 50 * len(rules) + 1000
+        while heap:
+            rank = heappop(heap)
+            rule = rules[rank]
+            tries += 1
+            if tries > limit:
+                # Only a circle that a dialect tolerates comes here: it is left where it stands.
+                heap.clear()
+                pending.clear()
+                return
+            for node in pending.pop(rank, ()):
+                self._apply(rule, node)
+
+    def _apply(self, rule: Rule, node: Cell) -> None:
+        kind = rule.kind
+        if kind == "calculate":
+            text = self._worked_out(rule.compiled, node)
+            if text != node.text:
+                node.text = text
+                self._touched[node] = None
+                self._spread(node)
+            return
+        holds = rule.compiled.boolean(node, self)
+        if kind == "relevant":
+            if holds != node.own_relevant:
+                node.own_relevant = holds
+                parent = node.parent
+                self._set_relevant(node, holds and (parent is None or parent.relevant))
+        elif kind == "readonly":
+            if holds != node.own_readonly:
+                node.own_readonly = holds
+                parent = node.parent
+                inherited = parent is not None and parent.readonly  # type: ignore[attr-defined]
+                self._set_readonly(node, holds or inherited)
+        elif holds != node.required:
+            node.required = holds
+            self._touched[node] = None
+
+    def _worked_out(self, compiled: Compiled, node: Cell) -> str:
+        value = compiled.value(node, self)
+        if isinstance(value, list):
+            value = next((one.text for one in value), "")
+        definition = node.defn
+        return calculated(value, definition.type, self.dialect, self.zone)
+
+    def _set_relevant(self, node: Cell, holds: bool) -> None:
+        if node.relevant == holds:
+            return
+        node.relevant = holds
+        self._touched[node] = None
+        self._flipped[node] = None
+        self._spread(node)
+        for attribute in node.attrs.values():
+            self._set_relevant(attribute, holds and attribute.own_relevant)  # type: ignore[arg-type,attr-defined]
+        for kid in node.children:
+            self._set_relevant(kid, holds and kid.own_relevant)  # type: ignore[arg-type,attr-defined]
+
+    def _set_readonly(self, node: Cell, holds: bool) -> None:
+        if node.readonly == holds:
+            return
+        node.readonly = holds
+        self._touched[node] = None
+        for kid in node.children:
+            self._set_readonly(kid, holds or kid.own_readonly)  # type: ignore[arg-type,attr-defined]
+
+    def _settle_all(self) -> None:
+        """Everything from the beginning, each rule once, in rank order."""
+        places: dict[int, list[Cell]] = {}
+        for node in everything(self.root):
+            places.setdefault(node.defn.number, []).append(node)
+        for rule in self._rules:
+            for node in places.get(rule.target.number, ()):
+                self._settle(rule, node)
+        self._heap.clear()
+        self._pending.clear()
+
+    def _settle(self, rule: Rule, node: Cell) -> None:
+        """As _apply, where all rules further down come later anyway."""
+        kind = rule.kind
+        if kind == "calculate":
+            node.text = self._worked_out(rule.compiled, node)
+            return
+        holds = rule.compiled.boolean(node, self)
+        if kind == "relevant":
+            if holds != node.own_relevant:
+                node.own_relevant = holds
+                parent = node.parent
+                _all_relevant(node, holds and (parent is None or parent.relevant))
+        elif kind == "readonly":
+            if holds != node.own_readonly:
+                node.own_readonly = holds
+                parent = node.parent
+                inherited = parent is not None and parent.readonly  # type: ignore[attr-defined]
+                self._set_readonly(node, holds or inherited)
+        else:
+            node.required = holds
+
+    # -- repeats
+
+    def _new_instance(self, parent: Cell, definition: Definition) -> Cell:
+        siblings = parent.kids.get(definition.name, ())
+        if len(siblings) >= INSTANCES_MAX:
+            raise NoSuchNode(f"{definition.ref}: {INSTANCES_MAX:,} instances are the most")
+        made = grow(self.form.seed_of(definition), None)
+        made.parent = parent
+        insert(parent, made)
+        if not parent.relevant:
+            _all_relevant(made, False)
+        if parent.readonly:
+            self._set_readonly(made, True)
+        for node in everything(made):
+            if node.text and node.defn.type != "string" and not node.defn.select:
+                node.text = answered(node.text, node.defn.type, "", self.dialect, self.zone)
+        self._preload(made)
+        self._added.append(made)
+        control = definition.repeat
+        assert control is not None
+        self._deep += 1
+        for action in control.actions:
+            if "odk-new-repeat" in action.events or "jr-insert" in action.events:
+                self._act(action, made)
+        self._deep -= 1
+        self._reshaped(parent, definition)
+        for node in everything(made):
+            for rule in node.defn.rules:
+                self._wait(rule, node)  # type: ignore[arg-type]
+        return made
+
+    def _reshaped(self, parent: Cell, definition: Definition) -> None:
+        """The repeat has more or fewer instances: who reads it or anything in it looks again."""
+        depth = len(definition.path)
+        for inside in definition.within():
+            for rule in self.form.graph.readers.get(inside.path, ()):
+                target = rule.target
+                inner = target.path[:depth] == definition.path
+                if inner and not rule.compiled.crosses and inside is not definition:
+                    continue
+                if rule.compiled.crosses and target.repeats_above:
+                    nodes = below(self.root, target.path[1:])
+                else:
+                    climb, names = self._route(parent.defn, target)
+                    here = parent
+                    for _ in range(climb):
+                        here = here.parent or here  # type: ignore[assignment]
+                    nodes = below(here, names)
+                for node in nodes:
+                    self._wait(rule, node)
+
+    def _counted(self) -> bool:
+        """Instances that a count asks for are there. Says whether any had to be made."""
+        made = False
+        for definition in self.form.counted:
+            control = definition.repeat
+            assert control is not None
+            assert control.count is not None
+            for parent in below(self.root, definition.path[1:-1]):
+                if not parent.relevant:
+                    continue
+                if definition.relevant is not None and not self._would_be(definition, parent):
+                    continue
+                have = len(parent.kids.get(definition.name, ()))
+                number = self._count(control, parent, definition)
+                for _ in range(have, min(number, INSTANCES_MAX)):
+                    self._new_instance(parent, definition)
+                    self._run()
+                    made = True
+        return made
+
+    def _would_be(self, definition: Definition, parent: Cell) -> bool:
+        assert definition.relevant is not None
+        probe = (parent.kids.get(definition.name) or [cell(definition, "", parent)])[0]
+        return definition.relevant.boolean(probe, self)
+
+    def _count(self, control: Control, parent: Cell, definition: Definition) -> int:
+        assert control.count is not None
+        probe = (parent.kids.get(definition.name) or [cell(definition, "", parent)])[0]
+        number = control.count.number(probe, self)
+        return int(number) if number == number and number < 1e9 else 0  # noqa: PLR0124 - NaN
+
+    def _after(self) -> None:
+        """What follows once the rules are settled: counted repeats, choices no longer offered."""
+        for _ in range(_ROUNDS_MAX):
+            again = self._counted() if self.form.counted else False
+            again = self._cleared() or again
+            if not again:
+                return
+
+    def _cleared(self) -> bool:
+        """Answers that the choices no longer offer are taken back."""
+        cleared = False
+        for definition in self.form.selects:
+            control = definition.control
+            assert control is not None
+            if control.itemset is None or not control.itemset.nodeset.reads:
+                continue
+            for node in below(self.root, definition.path[1:]):
+                if not node.text or not node.relevant:
+                    continue
+                known = {one.value for one in offered(self, node)}
+                if definition.select == "select1":
+                    text = node.text if node.text in known else ""
+                else:
+                    text = " ".join(one for one in node.text.split() if one in known)
+                if text != node.text:
+                    self._give(node, text)
+                    self._run()
+                    cleared = True
+        return cleared
+
+    # -- actions
+
+    def _fire(self, event: str) -> None:
+        for action in self.form.actions:
+            if event not in action.events:
+                continue
+            if action.source is None:
+                self._act(action, self.root)
+                continue
+            control = action.source
+            path = control.path if control.kind in {"group", "repeat"} else control.path[:-1]
+            for context in below(self.root, path[1:]):
+                self._act(action, context)
+
+    def _changed_by_hand(self, node: Cell) -> None:
+        control = node.defn.control
+        if control is None or not control.actions or self._deep > _ROUNDS_MAX:
+            return
+        self._deep += 1
+        for action in control.actions:
+            if "xforms-value-changed" in action.events:
+                self._act(action, node)
+        self._deep -= 1
+
+    def _act(self, action: Action, context: Cell) -> None:
+        definition = self.form.by_path[action.target]
+        climb, names = self._route(context.defn, definition)
+        here = context
+        for _ in range(climb):
+            if here.parent is None:
+                break
+            here = here.parent  # type: ignore[assignment]
+        nodes = below(here, names)
+        if not nodes:
+            return
+        if len(nodes) > 1:
+            raise NoSuchNode(
+                f"{definition.ref} has {len(nodes)} instances: an action must say which one it sets"
+            )
+        node = nodes[0]
+        if action.kind == "setgeopoint":
+            text = property_named(self.context, "location")
+        elif action.kind == "recordaudio":
+            return
+        elif action.value is not None:
+            text = self._worked_out(action.value, node)
+        else:
+            text = calculated(action.text, node.defn.type, self.dialect, self.zone)
+        if action.value is not None or action.text:
+            kind = node.defn.type
+            text = answered(text, kind, "", self.dialect, self.zone) if text else text
+        before = node.text
+        self._give(node, text)
+        self._run()
+        if text != before:
+            self._changed_by_hand(node)
+
+    # -- telling
+
+    def _told(self, answered_node: Cell | None) -> Changed:
+        graph = self.form.watched()
+        seen: dict[Cell, None] = dict(self._touched)
+        for node in self._touched:
+            for watcher in graph.watchers.get(node.defn.path, ()):
+                for target in self._targets(watcher.compiled, watcher.target, node):
+                    seen[target] = None
+        for made in self._added:
+            for node in everything(made):
+                seen.pop(node, None)
+        if (self._added or self._removed) and graph.watchers:
+            for made in self._added:
+                for node in everything(made):
+                    for watcher in graph.watchers.get(node.defn.path, ()):
+                        for target in self._targets(watcher.compiled, watcher.target, node):
+                            seen[target] = None
+        fault = None
+        if answered_node is not None:
+            fault = self.fault(answered_node)
+        return Changed(
+            tuple(ref_of(node) for node in seen),
+            tuple(ref_of(node) for node in self._added),
+            tuple(self._removed),
+            fault,
+        )
+
+    def fault(self, node: Cell) -> Fault | None:
+        """What is wrong with the node's answer now, or None."""
+        if not node.relevant:
+            return None
+        if not node.text:
+            if node.required and not node.defn.is_group:
+                said = self.text(node.defn.required_message, node)
+                return Fault(ref_of(node), "required", said or "an answer is needed")
+            return None
+        return self._broken(node)
+
+    def _broken(self, node: Cell) -> Fault | None:
+        constraint = node.defn.constraint
+        if constraint is None or constraint.boolean(node, self):
+            return None
+        said = self.text(node.defn.constraint_message, node)
+        return Fault(ref_of(node), "constraint", said or "the answer is not allowed")
+
+    def faults(self) -> tuple[Fault, ...]:
+        """All faults of what is asked and relevant, in the order of the form."""
+        found = []
+        for node, control in self._asked(self.form.controls, self.root):
+            if control.asks and node is not None:
+                fault = self.fault(node)
+                if fault is not None:
+                    found.append(fault)
+        return tuple(dict.fromkeys(found))
+
+    def _asked(
+        self, controls: tuple[Control, ...] | list[Control], here: Cell
+    ) -> Iterator[tuple[Cell | None, Control]]:
+        """The relevant controls with their nodes, in the order of the body."""
+        for control in controls:
+            if not control.bound:
+                yield None, control
+                yield from self._asked(control.controls, here)
+                continue
+            for node in self._at(control, here):
+                if not node.relevant:
+                    continue
+                yield node, control
+                if control.controls:
+                    yield from self._asked(control.controls, node)
+
+    def _at(self, control: Control, here: Cell) -> list[Cell]:
+        assert control.definition is not None
+        if control.kind == "group" and control.definition.repeat is not None:
+            # The group around a repeat shows what holds the repeat's instances.
+            climb, names = self._route(here.defn, control.definition)
+            names = names[:-1] if names else names
+            if not names and not climb:
+                return [here]
+        else:
+            climb, names = self._route(here.defn, control.definition)
+        at = here
+        for _ in range(climb):
+            at = at.parent or at  # type: ignore[assignment]
+        return below(at, names)
+
+    def text(self, text: Text | None, node: Cell, form: str = "") -> str:
+        """A label, hint or message in the entry's language, with its values woven in."""
+        if text is None:
+            return ""
+        if text.itext:
+            parts = self.form.said(text.itext, self.language, form)
+            return "" if parts is None else self._woven(parts, node)
+        if form:
+            return ""
+        if text.expression is not None:
+            said = text.expression.string(node, self)
+            return self.itext(said) if text.named else said
+        return self._woven(text.parts, node)
+
+    def _woven(self, parts: tuple[str | Output, ...], node: Cell) -> str:
+        if len(parts) == 1 and isinstance(parts[0], str):
+            return parts[0]
+        at = node.defn.path
+        return "".join(
+            part
+            if isinstance(part, str)
+            else self.form.output(part.expression, at).string(node, self)
+            for part in parts
+        )
+
+    def state(self, ref: str) -> State:
+        """All about one node. Raises NoSuchNode."""
+        node = self.find(ref)
+        control = node.defn.control
+        return self._state(node, control, 0)
+
+    def _state(self, node: Cell, control: Control | None, depth: int) -> State:
+        definition = node.defn
+        if control is None:
+            return State(
+                ref=ref_of(node),
+                kind="node" if not definition.is_group else "group",
+                type=definition.type,
+                value=node.text,
+                relevant=node.relevant,
+                required=node.required,
+                readonly=node.readonly,
+                fault=self.fault(node),
+                depth=depth,
+            )
+        media = {
+            form: said
+            for form in MEDIA
+            if control.label is not None and (said := self.text(control.label, node, form))
+        }
+        parameters = dict(control.parameters)
+        parameters.update(definition.extra)
+        if control.kind == "repeat":
+            parameters["fixed"] = "true" if control.fixed else "false"
+        return State(
+            ref=ref_of(node),
+            kind="instance" if control.kind == "repeat" else control.kind,
+            type=definition.type,
+            appearance=control.appearance,
+            value="" if definition.is_group else node.text,
+            relevant=node.relevant,
+            required=node.required,
+            readonly=node.readonly,
+            label=self.label(control, node),
+            hint=self.text(control.hint, node),
+            guidance=self.text(control.guidance, node, "guidance"),
+            media=media,
+            choices=tuple(offered(self, node)) if definition.select and control.asks else (),
+            fault=self.fault(node),
+            required_message=self.text(definition.required_message, node),
+            constraint_message=self.text(definition.constraint_message, node),
+            parameters=parameters,
+            depth=depth,
+        )
+
+    def label(self, control: Control, node: Cell) -> str:
+        """A repeat without a label of its own has that of the group around it."""
+        if control.label is None and control.kind == "repeat" and control.parent is not None:
+            return self.text(control.parent.label, node)
+        return self.text(control.label, node)
+
+    def walk(self) -> Iterator[State]:
+        """What is visible, in order: groups, repeats, their instances, questions."""
+        yield from self._walk(self.form.controls, self.root, 0)
+
+    def _walk(
+        self, controls: tuple[Control, ...] | list[Control], here: Cell, depth: int
+    ) -> Iterator[State]:
+        for control in controls:
+            if control.kind == "repeat":
+                yield from self._walk_repeat(control, here, depth)
+                continue
+            if not control.bound:
+                yield State(
+                    ref="",
+                    kind="group",
+                    type="",
+                    appearance=control.appearance,
+                    label=self.text(control.label, here),
+                    depth=depth,
+                )
+                yield from self._walk(control.controls, here, depth + 1)
+                continue
+            if control.definition is not None and control.definition.repeat is not None:
+                yield from self._walk(control.controls, here, depth)
+                continue
+            for node in self._at(control, here):
+                if not node.relevant:
+                    continue
+                yield self._state(node, control, depth)
+                if control.controls:
+                    yield from self._walk(control.controls, node, depth + 1)
+
+    def _walk_repeat(self, control: Control, here: Cell, depth: int) -> Iterator[State]:
+        definition = control.definition
+        assert definition is not None
+        climb, names = self._route(here.defn, definition)
+        at = here
+        for _ in range(climb):
+            at = at.parent or at  # type: ignore[assignment]
+        for parent in below(at, names[:-1]):
+            if not parent.relevant:
+                continue
+            instances = parent.kids.get(definition.name, [])
+            shown = [one for one in instances if one.relevant]
+            if instances and not shown:
+                continue
+            if not instances and definition.relevant and not self._would_be(definition, parent):
+                continue
+            probe = instances[0] if instances else cell(definition, "", parent)
+            yield State(
+                ref=f"{ref_of(parent)}/{definition.name}",
+                kind="repeat",
+                type="",
+                appearance=control.appearance,
+                label=self.label(control, probe),  # type: ignore[arg-type]
+                parameters={
+                    **control.parameters,
+                    "count": str(len(instances)),
+                    "fixed": "true" if control.fixed else "false",
+                },
+                depth=depth,
+            )
+            for node in shown:
+                yield self._state(node, control, depth + 1)  # type: ignore[arg-type]
+                yield from self._walk(control.controls, node, depth + 2)  # type: ignore[arg-type]
+
+    # -- endings
+
+    def save(self) -> bytes:
+        """The whole entry, with what is not relevant now: `resume` brings back the same."""
+        from forms.finish import serialized  # noqa: PLC0415 - finish imports this module
+
+        return serialized(self, everything=True)
+
+    def xml(self) -> bytes:
+        """The entry as a submission would hold it: without what is not relevant."""
+        from forms.finish import serialized  # noqa: PLC0415 - finish imports this module
+
+        return serialized(self, everything=False)
+
+    def finish(self) -> Submission:
+        """The submission. Raises Unfinished, having kept all answers, where something is wrong."""
+        from forms.finish import finished  # noqa: PLC0415 - finish imports this module
+
+        return finished(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A finished entry. `attachments` are the names of the files that its answers name."""
+
+    xml: bytes
+    instance_id: str
+    name: str
+    attachments: tuple[str, ...]
+
+
+def _all_relevant(node: Cell, holds: bool) -> None:
+    if node.relevant == holds:
+        return
+    node.relevant = holds
+    for attribute in node.attrs.values():
+        _all_relevant(attribute, holds and attribute.own_relevant)  # type: ignore[arg-type,attr-defined]
+    for kid in node.children:
+        _all_relevant(kid, holds and kid.own_relevant)  # type: ignore[arg-type,attr-defined]
+
+
+def plant(form: Form, root: Element, strange: list[tuple[str, str]] | None = None) -> Cell:
+    """Saved XML as nodes of the form. What the form does not know is put into `strange`
+    (ref, why), or left out where there is no such list. Raises WrongForm.
+    """
+    if local(root) != form.root.name:
+        raise WrongForm(f"its data is <{local(root)}>; the form's is <{form.root.name}>")
+    made = _planted(form.root, root, None, strange)
+    if form.root.seed is not None:
+        _completed(made, form.root.seed)
+    return made
+
+
+def _planted(
+    definition: Definition,
+    element: Element,
+    parent: Cell | None,
+    strange: list[tuple[str, str]] | None,
+) -> Cell:
+    made = cell(definition, "", parent)
+    if definition.attributes:
+        for key, value in element.attrib.items():
+            attribute = definition.attributes.get(str(key).rpartition("}")[2])
+            if attribute is not None:
+                made.attrs[attribute.name] = cell(attribute, str(value), made)
+    if not definition.children:
+        made.text = element.text or ""
+        if len(element) and strange is not None:
+            strange.extend((f"{ref_of(made)}/{local(kid)}", "unknown") for kid in kids(element))
+        return made
+    by_name = definition.by_name
+    children, table = made.children, made.kids
+    for kid in kids(element):
+        name = local(kid)
+        inner = by_name.get(name)
+        if inner is None:
+            if strange is not None:
+                strange.append((f"{ref_of(made)}/{name}", "unknown"))
+            continue
+        siblings = table.get(name)
+        if siblings is not None and inner.repeat is None:
+            if strange is not None:
+                strange.append((f"{ref_of(made)}/{name}", "twice"))
+            continue
+        grown = _planted(inner, kid, made, strange)
+        children.append(grown)
+        if siblings is None:
+            table[name] = [grown]
+        else:
+            siblings.append(grown)
+    return made
+
+
+def _completed(node: Cell, seed: Seed) -> None:
+    """Nodes that a submission leaves out (they were not relevant) are there again, blank."""
+    queue = deque([(node, seed)])
+    while queue:
+        here, model = queue.popleft()
+        for definition in model.definition.attributes.values():
+            if definition.name not in here.attrs:
+                here.attrs[definition.name] = cell(definition, "", here)
+        for below_seed in model.children:
+            definition = below_seed.definition
+            found = here.kids.get(definition.name)
+            if not found:
+                if definition.repeat is not None:
+                    continue
+                grown = grow(_emptied(below_seed), None)
+                grown.parent = here
+                insert(here, grown)
+                continue
+            if definition.repeat is None:
+                queue.append((found[0], below_seed))  # type: ignore[arg-type]
+        for definition in model.definition.children:
+            if definition.repeat is not None and definition.template is not None:
+                queue.extend(
+                    (one, definition.template)  # type: ignore[misc]
+                    for one in here.kids.get(definition.name, ())
+                )
+
+
+def _emptied(seed: Seed) -> Seed:
+    return Seed(
+        seed.definition,
+        "",
+        seed.attributes,
+        tuple(_emptied(one) for one in seed.children if one.definition.repeat is None),
+    )
+
+
+def timestamp(entry: Entry) -> str:
+    return iso_datetime(entry.context.now().astimezone(entry.zone))

@@ -1,0 +1,301 @@
+"""A form, read once and never changed: many entries and threads may share it."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from typing import TYPE_CHECKING
+
+from forms.dialect import DIALECTS
+from forms.graph import Graph, Watcher
+from forms.itext import Output
+from forms.language import Scope, compile_expression
+from forms.markup import BadMarkup, parse
+from forms.media import BadMedia, blank, file_named, found, node_of, read_instance
+from forms.model import Definition
+from forms.problems import BrokenForm, Problem
+from forms.reading import ENTITY_VERSIONS, Reader, loose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from forms.itext import Parts, Text
+    from forms.language import Compiled
+    from forms.markup import Element
+    from forms.model import Action, Control, Path, Seed
+    from forms.tree import Node
+
+OPENROSA = "http://openrosa.org/xforms"
+LAST_SAVED = "jr://instance/last-saved"
+
+
+class Form:
+    """Everything a form says. `Form.load` is the way in; `hash` is of its XML and media together.
+
+    `questions` are the definitions of its nodes in document order; `media_names` the files that
+    it asks for.
+    """
+
+    def __init__(self, xml: bytes, media: Mapping[str, bytes], dialect: str) -> None:
+        self.xml = xml
+        self.dialect = DIALECTS[dialect]
+        try:
+            root = parse(xml, what="the XForm")
+        except BadMarkup as fault:
+            raise BrokenForm((Problem("", None, "", str(fault)),)) from None
+        reader = Reader(root, dialect)
+        reader.read_body()
+        self.root = reader.read_data()
+        self.by_path: Mapping[Path, Definition] = reader.by_path
+        self._add_meta(reader)
+        self.id = reader.data.get("id") or root.nsmap.get(reader.data.prefix) or ""
+        self.version = loose(reader.data, "version") or ""
+        self.title = reader.title or self.id
+        self.translations = reader.translations
+        self.languages = reader.translations.languages
+        self.default_language = reader.translations.default
+        self.submission: Mapping[str, str] = reader.submission
+        self._media = dict(media)
+        self._internal: dict[str, Element] = {}
+        self._external: dict[str, str] = {}
+        self._read: dict[str, Node | None] = {}
+        self._lock = threading.Lock()
+        self._instances(reader)
+        self.scope = Scope(
+            root=self.root.name,
+            paths=frozenset(self.by_path),
+            repeats=frozenset(reader.repeats),
+            instances=frozenset((*self._internal, *self._external)),
+            namespaces=reader.nsmap,
+            dialect=dialect,
+        )
+        reader.scope = self.scope
+        reader.read_binds()
+        reader.read_controls()
+        reader.read_actions()
+        self._check_versions(reader)
+        self.controls: tuple[Control, ...] = tuple(reader.controls)
+        self.actions: tuple[Action, ...] = tuple(reader.actions)
+        self.graph = Graph(self.by_path, tolerant=dialect == "webforms")
+        reader.problems.extend(self.graph.problems)
+        if reader.problems:
+            raise BrokenForm(tuple(reader.problems), form=self.title)
+        self.questions: tuple[Definition, ...] = tuple(self.by_path.values())
+        self.preloads = tuple(one for one in self.questions if one.preload)
+        self.repeats = tuple(
+            definition
+            for path in reader.repeats
+            if (definition := self.by_path.get(path)) is not None
+        )
+        self.counted = tuple(one for one in self.repeats if one.repeat and one.repeat.count)
+        self.selects = tuple(
+            one
+            for one in self.questions
+            if one.select and one.control is not None and one.control.asks
+        )
+        self._outputs: dict[tuple[str, Path], Compiled] = {}
+        self._watched = False
+        self._hash = ""
+
+    @classmethod
+    def load(
+        cls,
+        xml: bytes | str,
+        media: Mapping[str, bytes] | None = None,
+        dialect: str = "collect",
+    ) -> Form:
+        """The form. `media` maps file names (or whole jr:// addresses) to what the files hold.
+
+        Raises BrokenForm with every problem found.
+        """
+        data = xml.encode() if isinstance(xml, str) else xml
+        return cls(data, media or {}, dialect)
+
+    @property
+    def hash(self) -> str:
+        """sha256, in hex, of the XML and of the media by name: two equal hashes, one form."""
+        if not self._hash:
+            digest = hashlib.sha256(hashlib.sha256(self.xml).digest())
+            for name in sorted(self._media):
+                digest.update(hashlib.sha256(name.encode()).digest())
+                digest.update(hashlib.sha256(self._media[name]).digest())
+            self._hash = digest.hexdigest()
+        return self._hash
+
+    @property
+    def media_names(self) -> tuple[str, ...]:
+        return tuple(file_named(src) for src in self._external.values() if src != LAST_SAVED)
+
+    def __repr__(self) -> str:
+        return f"<Form {self.id} {self.version}>"
+
+    def in_dialect(self, dialect: str) -> Form:
+        """The same form with another engine's habits."""
+        return self if dialect == self.dialect.name else Form(self.xml, self._media, dialect)
+
+    # -- parts of reading
+
+    def _add_meta(self, reader: Reader) -> None:
+        """meta/instanceID and meta/deprecatedID are known everywhere, used only where needed."""
+        meta = self.root.by_name.get("meta")
+        number = len(reader.by_path)
+        fresh = meta is None
+        if meta is None:
+            meta = Definition(
+                (*self.root.path, "meta"),
+                self.root,
+                namespace=OPENROSA,
+                prefix="orx",
+                number=number,
+            )
+            self.root.by_name["meta"] = meta
+            reader.by_path[meta.path] = meta
+        for name in ("instanceID", "deprecatedID"):
+            if name in meta.by_name:
+                continue
+            number += 1
+            made = Definition(
+                (*meta.path, name),
+                meta,
+                namespace=OPENROSA if fresh else meta.namespace,
+                prefix="orx" if fresh else meta.prefix,
+                number=number,
+            )
+            meta.by_name[name] = made
+            meta.children.append(made)
+            reader.by_path[made.path] = made
+        self.meta = meta
+        self.instance_id = meta.by_name["instanceID"]
+        self.deprecated_id = meta.by_name["deprecatedID"]
+
+    def _instances(self, reader: Reader) -> None:
+        for element in reader.instances:
+            name = element.get("id")
+            if name is None:
+                continue
+            src = element.get("src")
+            if src is not None:
+                self._external[name] = src
+            else:
+                self._internal.setdefault(name, element)
+
+    def _check_versions(self, reader: Reader) -> None:
+        said = reader.model.get("{http://www.opendatakit.org/xforms/entities}entities-version")
+        if said is not None and not ENTITY_VERSIONS.match(said):
+            reader.problems.append(
+                Problem(
+                    "settings",
+                    None,
+                    "",
+                    f"its entities follow version {said!r}; known are 2022.1 to 2025.1",
+                )
+            )
+        method = self.submission.get("method")
+        if (
+            method is not None
+            and self.dialect.name == "webforms"
+            and method.lower()
+            not in {
+                "post",
+                "form-data-post",
+            }
+        ):
+            reader.problems.append(
+                Problem("settings", None, "", f"submission method {method!r} is not supported")
+            )
+
+    # -- what entries ask
+
+    def instance(self, name: str) -> Node | None:
+        """The secondary instance, read when first asked for; None where the form has none."""
+        try:
+            return self._read[name]
+        except KeyError:
+            pass
+        with self._lock:
+            if name not in self._read:
+                self._read[name] = self._read_instance(name)
+            return self._read[name]
+
+    def _read_instance(self, name: str) -> Node | None:
+        element = self._internal.get(name)
+        if element is not None:
+            return node_of(element)
+        src = self._external.get(name)
+        if src is None or src == LAST_SAVED:
+            return None
+        data = found(src, self._media)
+        if data is None:
+            return blank()
+        try:
+            return read_instance(file_named(src), data)
+        except BadMedia as fault:
+            raise BrokenForm((Problem("", None, "", str(fault)),), form=self.title) from None
+
+    def wants_last_saved(self, name: str) -> bool:
+        return self._external.get(name) == LAST_SAVED
+
+    def output(self, expression: str, at: Path) -> Compiled:
+        """A value woven into a text shown at `at`; a broken one reads as blank."""
+        key = (expression, at)
+        found = self._outputs.get(key)
+        if found is None:
+            try:
+                found = compile_expression(expression, at=at, scope=self.scope)
+            except ValueError:
+                found = compile_expression("''", at=at, scope=self.scope)
+            self._outputs[key] = found
+        return found
+
+    def outputs(self, text: Text | None, at: Path) -> Iterator[Compiled]:
+        """Every expression that the text depends on, in any language."""
+        if text is None:
+            return
+        if text.expression is not None:
+            yield text.expression
+        for part in self.written(text):
+            if isinstance(part, Output):
+                yield self.output(part.expression, at)
+
+    def written(self, text: Text) -> Iterator[str | Output]:
+        yield from text.parts
+        if text.itext:
+            for table in self.translations.texts.values():
+                for parts in table.get(text.itext, {}).values():
+                    yield from parts
+
+    def said(self, name: str, language: str, form: str = "") -> Parts | None:
+        return self.translations.find(language, name, form)
+
+    def watched(self) -> Graph:
+        """The graph, knowing too what is only shown: violations, labels, choices."""
+        if not self._watched:
+            with self._lock:
+                if not self._watched:
+                    self._watch()
+                    self._watched = True
+        return self.graph
+
+    def _watch(self) -> None:
+        for definition in self.questions:
+            if definition.constraint is not None:
+                self.graph.watch(Watcher("fault", definition, definition.constraint))
+        for top in self.controls:
+            for control in top.within():
+                definition = control.definition or self.by_path[control.path]
+                for text in (control.label, control.hint, *(one.label for one in control.items)):
+                    for compiled in self.outputs(text, control.path):
+                        self.graph.watch(Watcher("label", definition, compiled))
+                if control.itemset is not None:
+                    for compiled in (
+                        control.itemset.nodeset,
+                        control.itemset.label,
+                        control.itemset.value,
+                        control.itemset.shuffled,
+                    ):
+                        if compiled is not None:
+                            self.graph.watch(Watcher("choices", definition, compiled))
+
+    def seed_of(self, definition: Definition) -> Seed:
+        assert definition.template is not None
+        return definition.template

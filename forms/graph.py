@@ -1,0 +1,172 @@
+"""Which rule follows from which node, and in what order: the one directed graph without cycles."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from forms.problems import Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from forms.language import Compiled
+    from forms.model import Definition, Path
+
+Kind = Literal["calculate", "relevant", "readonly", "required"]
+KINDS: tuple[Kind, ...] = ("calculate", "relevant", "readonly", "required")
+
+
+class Rule:
+    """One expression that decides something about one node. `rank` orders the working out."""
+
+    __slots__ = ("compiled", "fresh", "kind", "rank", "target")
+
+    def __init__(self, kind: Kind, target: Definition, compiled: Compiled) -> None:
+        self.kind = kind
+        self.target = target
+        self.compiled = compiled
+        self.rank = 0
+        self.fresh = compiled.volatile
+        """Worked out again whenever anything above it was given, even when nothing changed:
+        it is volatile, or a person can have written over it."""
+
+    def __repr__(self) -> str:
+        return f"<{self.kind} of {self.target.ref}>"
+
+
+class Watcher:
+    """What is only shown, not stored, and follows from nodes: violations, labels, choices."""
+
+    __slots__ = ("compiled", "kind", "target")
+
+    def __init__(self, kind: str, target: Definition, compiled: Compiled) -> None:
+        self.kind = kind
+        self.target = target
+        self.compiled = compiled
+
+
+class Graph:
+    """The rules of a form in the order in which they are worked out, and who reads what."""
+
+    def __init__(self, by_path: Mapping[Path, Definition], *, tolerant: bool) -> None:
+        self.by_path = by_path
+        self.rules: list[Rule] = []
+        self.problems: list[Problem] = []
+        for definition in by_path.values():
+            own = []
+            for kind in KINDS:
+                compiled = getattr(definition, kind)
+                if compiled is not None:
+                    own.append(Rule(kind, definition, compiled))
+            definition.rules = tuple(own)
+            self.rules.extend(own)
+        self.readers: dict[Path, list[Rule]] = {}
+        for rule in self.rules:
+            for path in rule.compiled.reads:
+                self.readers.setdefault(path, []).append(rule)
+            control = rule.target.control
+            if rule.kind == "calculate" and control is not None and control.asks:
+                rule.fresh = True
+        self._order(tolerant=tolerant)
+        self.fresh = self._fresh_below()
+        self.watchers: dict[Path, list[Watcher]] = {}
+
+    def watch(self, watcher: Watcher) -> None:
+        for path in watcher.compiled.reads:
+            self.watchers.setdefault(path, []).append(watcher)
+
+    def touches(self, rule: Rule) -> Iterable[Definition]:
+        """The nodes whose readers must look again when the rule's outcome changes."""
+        if rule.kind == "relevant":
+            return rule.target.within()
+        return (rule.target,)
+
+    def _order(self, *, tolerant: bool) -> None:
+        followers: dict[Rule, list[Rule]] = {}
+        waiting = dict.fromkeys(self.rules, 0)
+        for rule in self.rules:
+            found: dict[Rule, None] = {}
+            for touched in self.touches(rule):
+                for reader in self.readers.get(touched.path, ()):
+                    found[reader] = None
+            if tolerant:
+                found.pop(rule, None)
+                if rule.kind in {"readonly", "required"}:
+                    found = {}
+            elif rule in found:
+                self._refuse([rule.target])
+                found.pop(rule)
+            followers[rule] = list(found)
+            for reader in found:
+                waiting[reader] += 1
+        self.followers = followers
+        ready = [rule for rule in self.rules if not waiting[rule]]
+        ordered: list[Rule] = []
+        while ready:
+            following: list[Rule] = []
+            for rule in ready:
+                ordered.append(rule)
+                del waiting[rule]
+                for reader in followers[rule]:
+                    if reader in waiting:
+                        waiting[reader] -= 1
+                        if not waiting[reader]:
+                            following.append(reader)
+            ready = following
+            if not ready and waiting:
+                if not tolerant:
+                    self._refuse(self._circle(waiting))
+                # A circle that a dialect tolerates is cut at its first rule in document order.
+                ready = [next(iter(waiting))]
+                waiting[ready[0]] = 0
+        for rank, rule in enumerate(ordered):
+            rule.rank = rank
+        self.rules = ordered
+
+    def _circle(self, waiting: Mapping[Rule, int]) -> list[Definition]:
+        """One circle among the rules that wait for each other."""
+        before: dict[Rule, Rule] = {}
+        for rule in waiting:
+            for reader in self.followers[rule]:
+                if reader in waiting:
+                    before.setdefault(reader, rule)
+        rule = next(one for one in waiting if one in before)
+        seen: list[Rule] = []
+        while rule not in seen:
+            seen.append(rule)
+            rule = before[rule]
+        return [one.target for one in reversed(seen[seen.index(rule) :])]
+
+    def _refuse(self, circle: list[Definition]) -> None:
+        names = list(dict.fromkeys(one.ref for one in circle))
+        told = " -> ".join([*names, names[0]])
+        self.problems.append(
+            Problem(
+                "survey",
+                None,
+                circle[0].name,
+                f"the questions depend on each other in a cycle: {told}",
+            )
+        )
+
+    def _fresh_below(self) -> dict[Path, tuple[Rule, ...]]:
+        """path -> the rules further down than its readers that must be worked out anyway."""
+        below: dict[Rule, frozenset[Rule]] = {}
+        for rule in reversed(self.rules):
+            found: set[Rule] = set()
+            for reader in self.followers[rule]:
+                if reader.rank <= rule.rank:
+                    continue
+                if reader.fresh:
+                    found.add(reader)
+                found |= below.get(reader, frozenset())
+            below[rule] = frozenset(found)
+        fresh: dict[Path, tuple[Rule, ...]] = {}
+        for path, readers in self.readers.items():
+            gathered: set[Rule] = set()
+            for reader in readers:
+                gathered |= below.get(reader, frozenset())
+            gathered -= set(readers)
+            if gathered:
+                fresh[path] = tuple(sorted(gathered, key=lambda rule: rule.rank))
+        return fresh

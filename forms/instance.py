@@ -1,0 +1,134 @@
+"""The answers of one entry as a tree: every node knows what it is by the form's design."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forms.tree import Node
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forms.model import Definition, Path, Seed
+
+
+class Cell(Node):
+    """A node of an entry. `relevant` is what holds with all groups above taken in;
+    the `own_` ones are the node's own rules."""
+
+    __slots__ = ("own_readonly", "own_relevant", "readonly", "required")
+
+    defn: Definition
+    own_relevant: bool
+    own_readonly: bool
+    readonly: bool
+    required: bool
+
+
+def cell(definition: Definition, text: str, parent: Cell | None) -> Cell:
+    """A new node, not yet among its parent's children."""
+    made = Cell(
+        "attribute" if definition.is_attribute else "element",
+        definition.name,
+        ns=definition.namespace,
+        prefix=definition.prefix,
+        parent=parent,
+        text=text,
+    )
+    made.defn = definition
+    made.relevant = True
+    made.own_relevant = True
+    made.own_readonly = False
+    made.readonly = False
+    made.required = False
+    return made
+
+
+def grow(seed: Seed, parent: Cell | None) -> Cell:
+    """The seed as nodes, put last among the parent's children where there is a parent."""
+    made = cell(seed.definition, seed.text, parent)
+    for definition, text in seed.attributes:
+        made.attrs[definition.name] = cell(definition, text, made)
+    for definition in seed.definition.attributes.values():
+        if definition.name not in made.attrs:
+            made.attrs[definition.name] = cell(definition, "", made)
+    for below in seed.children:
+        kid = grow(below, made)
+        made.children.append(kid)
+        made.kids.setdefault(kid.name, []).append(kid)
+    return made
+
+
+def insert(parent: Cell, made: Cell) -> None:
+    """Among its parent's children: after the last of its own name, else where the form has it."""
+    siblings = parent.kids.get(made.name)
+    if siblings:
+        place = parent.children.index(siblings[-1]) + 1
+        siblings.append(made)
+    else:
+        parent.kids[made.name] = [made]
+        place = 0
+        for number, kid in enumerate(parent.children):
+            if kid.defn.number < made.defn.number:  # type: ignore[attr-defined]
+                place = number + 1
+    parent.children.insert(place, made)
+
+
+def remove(gone: Cell) -> None:
+    parent = gone.parent
+    assert parent is not None
+    parent.children.remove(gone)
+    parent.kids[gone.name].remove(gone)
+    if not parent.kids[gone.name]:
+        del parent.kids[gone.name]
+
+
+def ref_of(node: Cell) -> str:
+    """Where the node stands, with positions at repeats only: /data/member[2]/name."""
+    parts: list[str] = []
+    here: Cell | None = node
+    while here is not None and here.defn is not None:
+        definition = here.defn
+        if definition.is_attribute:
+            parts.append("@" + definition.name)
+        elif definition.repeat is not None and here.parent is not None:
+            place = position_of(here)
+            parts.append(f"{definition.name}[{place}]")
+        else:
+            parts.append(definition.name)
+        here = here.parent  # type: ignore[assignment]
+    parts.append("")
+    return "/".join(reversed(parts))
+
+
+def position_of(node: Cell) -> int:
+    """The node's place among those of its name, from 1."""
+    parent = node.parent
+    if parent is None:
+        return 1
+    for number, sibling in enumerate(parent.kids[node.name], 1):
+        if sibling is node:
+            return number
+    return 0
+
+
+def everything(node: Cell) -> Iterator[Cell]:
+    """The node, its attributes and all below, in document order."""
+    yield node
+    yield from node.attrs.values()  # type: ignore[misc]
+    for kid in node.children:
+        yield from everything(kid)  # type: ignore[arg-type]
+
+
+def below(node: Cell, names: Path) -> list[Cell]:
+    """All nodes reached from `node` by the names, in document order."""
+    found: list[Cell] = [node]
+    for name in names:
+        if name.startswith("@"):
+            name = name[1:]  # noqa: PLW2901 - the attribute's own name
+            found = [one.attrs[name] for one in found if name in one.attrs]  # type: ignore[misc]
+        elif len(found) == 1:
+            found = found[0].kids.get(name, [])  # type: ignore[assignment]
+        else:
+            found = [kid for one in found for kid in one.kids.get(name, ())]  # type: ignore[misc]
+    return found

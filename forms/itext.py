@@ -1,0 +1,120 @@
+"""What a form says to people: its texts, in every language and form, with values woven in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from forms.markup import kids, local
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from forms.language import Compiled
+    from forms.markup import Element
+
+MEDIA = ("image", "big-image", "audio", "video")
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """A value woven into a text: the expression as the form's author wrote it."""
+
+    expression: str
+
+
+Parts = tuple[str | Output, ...]
+"""A text as written: strings, and the values woven between them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A label or hint: written in place (`parts`), or kept in the translations.
+
+    `itext` names the translation when the form does; `expression` works out the name, or the
+    text itself (`named` tells which).
+    """
+
+    parts: Parts = ()
+    itext: str = ""
+    expression: Compiled | None = None
+    named: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Translations:
+    """language -> id -> form ("" is the plain one) -> text. `default` is "" where there is none."""
+
+    default: str = ""
+    texts: Mapping[str, Mapping[str, Mapping[str, Parts]]] = field(default_factory=dict)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        return tuple(self.texts)
+
+    def find(self, language: str, name: str, form: str = "") -> Parts | None:
+        """The text in the language, else in the default one; None where neither has it."""
+        for tongue in (language, self.default):
+            said = self.texts.get(tongue, {}).get(name)
+            if said is None:
+                continue
+            found = said.get(form)
+            if found is None and form == "":
+                found = said.get("long")
+            if found is not None:
+                return found
+        return None
+
+
+def parts_of(element: Element) -> Parts:
+    """The text inside a label, hint or value, with its outputs kept apart.
+
+    Markup that is no output (h:span and the like) is read through.
+    """
+    found: list[str | Output] = []
+    _gather(element, found)
+    woven: list[str | Output] = []
+    for part in found:
+        if isinstance(part, str) and woven and isinstance(woven[-1], str):
+            woven[-1] += part
+        elif part != "":
+            woven.append(part)
+    if woven and isinstance(woven[0], str):
+        woven[0] = woven[0].lstrip()
+    if woven and isinstance(woven[-1], str):
+        woven[-1] = woven[-1].rstrip()
+    return tuple(part for part in woven if part != "")
+
+
+def _gather(element: Element, found: list[str | Output]) -> None:
+    found.append(element.text or "")
+    for kid in kids(element):
+        if local(kid) == "output":
+            found.append(Output(kid.get("value") or kid.get("ref") or "''"))
+        else:
+            _gather(kid, found)
+        found.append(kid.tail or "")
+
+
+def translations_of(itext: Element | None) -> Translations:
+    """All translations of a form's <itext>; the default is the one marked so, else the first."""
+    if itext is None:
+        return Translations()
+    texts: dict[str, dict[str, dict[str, Parts]]] = {}
+    default = ""
+    for translation in kids(itext):
+        if local(translation) != "translation":
+            continue
+        language = translation.get("lang") or "default"
+        table = texts.setdefault(language, {})
+        if translation.get("default") is not None and not default:
+            default = language
+        for text in kids(translation):
+            name = text.get("id")
+            if local(text) != "text" or name is None:
+                continue
+            said = table.setdefault(name, {})
+            for value in kids(text):
+                if local(value) == "value":
+                    said.setdefault(value.get("form") or "", parts_of(value))
+    return Translations(default or next(iter(texts), ""), texts)

@@ -1,0 +1,625 @@
+"""Reads an XForm: model, binds, texts, events and body, into definitions that are then left alone."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from forms.itext import Text, parts_of, translations_of
+from forms.language import compile_expression
+from forms.markup import kids, local
+from forms.model import (
+    EVENTS,
+    Action,
+    Control,
+    Definition,
+    Item,
+    Itemset,
+    Path,
+    Seed,
+    steps_of,
+    type_named,
+)
+from forms.problems import BrokenForm, Problem
+
+if TYPE_CHECKING:
+    from forms.itext import Translations
+    from forms.language import Compiled, Scope
+    from forms.markup import Element
+
+JAVAROSA = "{http://openrosa.org/javarosa}"
+ENTITIES = "{http://www.opendatakit.org/xforms/entities}"
+ODK = "{http://www.opendatakit.org/xforms}"
+ASKING = frozenset(
+    {"input", "secret", "select", "select1", "upload", "trigger", "range", "rank", "odk:rank"}
+)
+ACTIONS = frozenset({"setvalue", "setgeopoint", "recordaudio"})
+ENTITY_VERSIONS = re.compile(r"^(2022\.1|2023\.1|2024\.1|2025\.1)(\.\d+)*$")
+PARAMETERS = frozenset(
+    (
+        "start",
+        "end",
+        "step",
+        "rows",
+        "mediatype",
+        "accept",
+        "query",
+        "autoplay",
+        "accuracyThreshold",
+        "unacceptableAccuracyThreshold",
+        "intent",
+        "class",
+        "tick-interval",
+        "placeholder",
+        "labelset",
+        "quality",
+        "allow-mock-accuracy",
+        "incremental",
+    )
+)
+BIND_EXTRAS = frozenset(
+    (
+        "max-pixels",
+        "saveto",
+        "track-changes",
+        "track-changes-reasons",
+        "identify-user",
+        "location-priority",
+        "location-min-interval",
+        "location-max-age",
+        "client-editable",
+        "quality",
+        "noAppErrorString",
+        "saveIncomplete",
+        "delimiter",
+    )
+)
+_ITEXT = re.compile(r"^\s*jr:itext\(\s*(['\"])(.*)\1\s*\)\s*$", re.DOTALL)
+_RANDOMIZE = re.compile(r"^\s*randomize\s*\(", re.DOTALL)
+_REPEATABLE_MAX = 100_000
+_ITEMS_MAX = 1_000_000
+
+
+def loose(element: Element, name: str) -> str | None:
+    """The attribute of that local name, with or without a namespace."""
+    found = element.get(name)
+    if found is not None:
+        return found
+    for key, value in element.attrib.items():
+        if str(key).rpartition("}")[2] == name:
+            return str(value)
+    return None
+
+
+class Reader:
+    """One reading of one XForm. What is wrong is gathered in `problems`, all of it."""
+
+    def __init__(self, root: Element, dialect: str) -> None:
+        self.dialect = dialect
+        self.problems: list[Problem] = []
+        self.root = root
+        found = self._find(root)
+        self.model, self.body, self.title = found
+        instances = [one for one in kids(self.model) if local(one) == "instance"]
+        primary = next((one for one in instances if next(kids(one), None) is not None), None)
+        if not instances or primary is not instances[0]:
+            first = instances[0] if instances else None
+            if first is None or next(kids(first), None) is None:
+                self._stop("the model holds no primary instance")
+        assert primary is not None
+        self.instances = instances[1:]
+        self.data = next(kids(primary))
+        self.binds = [one for one in kids(self.model) if local(one) == "bind"]
+        self.bind_ids = {
+            one.get("id"): one.get("nodeset") or "" for one in self.binds if one.get("id")
+        }
+        itext = next((one for one in kids(self.model) if local(one) == "itext"), None)
+        self.translations: Translations = translations_of(itext)
+        submission = next((one for one in kids(self.model) if local(one) == "submission"), None)
+        self.submission: dict[str, str] = {}
+        if submission is not None:
+            self.submission = {
+                str(key).rpartition("}")[2]: str(value) for key, value in submission.attrib.items()
+            }
+        self.nsmap = {prefix: uri for prefix, uri in root.nsmap.items() if prefix}
+        self.controls: list[Control] = []
+        self.actions: list[Action] = []
+        self.by_path: dict[Path, Definition] = {}
+        self.scope: Scope | None = None
+        self._late_controls: list[tuple[Control, Element]] = []
+        self._pending_actions: list[tuple[Element, Control | None, str, frozenset[str], Path]] = []
+
+    # -- reading, in the order in which one thing needs another
+
+    def _find(self, root: Element) -> tuple[Element, Element | None, str]:
+        model = body = None
+        title = ""
+        for part in kids(root):
+            if local(part) == "body":
+                body = part if body is None else body
+            elif local(part) == "model":
+                model = part if model is None else model
+            elif local(part) == "head":
+                for element in kids(part):
+                    if local(element) == "model" and model is None:
+                        model = element
+                    elif local(element) == "title" and not title:
+                        title = (element.text or "").strip()
+        if model is None:
+            self._stop("there is no <model>")
+        assert model is not None
+        return model, body, title
+
+    def _stop(self, reason: str) -> None:
+        self.problems.append(Problem("", None, "", reason))
+        raise BrokenForm(tuple(self.problems))
+
+    def problem(self, question: str, reason: str) -> None:
+        self.problems.append(Problem("survey", None, question, reason))
+
+    def read_body(self) -> None:
+        """The controls, their places and the repeats; what they say is read once nodes are known."""
+        root = (local(self.data),)
+        if self.body is not None:
+            for element in kids(self.body):
+                self._control(element, root, None)
+
+    def _place(self, element: Element, context: Path) -> Path | None:
+        said = element.get("bind")
+        if said is not None and said in self.bind_ids:
+            return steps_of(self.bind_ids[said], context)
+        said = element.get("ref") or element.get("nodeset")
+        if said is None:
+            return None
+        return steps_of(said, context)
+
+    def _control(self, element: Element, context: Path, parent: Control | None) -> None:
+        name = local(element)
+        if name in ACTIONS:
+            self._action(element, parent, context)
+            return
+        if name not in ASKING and name not in {"group", "repeat"}:
+            return
+        place = self._place(element, context)
+        control = Control(
+            kind=name,
+            path=context if place is None else place,
+            bound=place is not None,
+            parent=parent,
+            appearance=(element.get("appearance") or "").strip(),
+        )
+        for key, value in element.attrib.items():
+            parameter = str(key).rpartition("}")[2]
+            if parameter in PARAMETERS:
+                control.parameters[parameter] = str(value)
+        if name not in {"group", "repeat"} and place is None:
+            self.problem("", f"a <{name}> names no node with ref or bind")
+            return
+        (parent.controls if parent is not None else self.controls).append(control)
+        self._late_controls.append((control, element))
+        inner = control.path if control.bound else context
+        if not control.asks:
+            for kid in kids(element):
+                self._control(kid, inner, control)
+        else:
+            for kid in kids(element):
+                if local(kid) in ACTIONS:
+                    self._action(kid, control, control.path[:-1])
+
+    def read_data(self) -> Definition:
+        """The nodes, with what fresh entries and new instances begin with."""
+        self.repeats = {
+            one.path: one for top in self.controls for one in top.within() if one.kind == "repeat"
+        }
+        self._count = 0
+        root = self._define(self.data, (local(self.data),), None)
+        root.seed = self._seed(self.data, root)
+        for control in self.repeats.values():
+            found = self.by_path.get(control.path)
+            if found is None:
+                self.problem(control.path[-1], f"the repeat's node {_ref(control.path)} is missing")
+                continue
+            found.repeat = control
+        for definition in self.by_path.values():
+            above: tuple[int, ...] = ()
+            path = definition.path
+            for depth in range(1, len(path) + 1):
+                node = self.by_path.get(path[:depth])
+                if node is not None and node.repeat is not None:
+                    above = (*above, depth)
+            definition.repeats_above = above
+        for path in self.repeats:
+            found = self.by_path.get(path)
+            if found is not None and found.template is None:
+                found.template = _blank(found)
+        return root
+
+    def _define(self, element: Element, path: Path, parent: Definition | None) -> Definition:
+        found = self.by_path.get(path)
+        if found is None:
+            tag = element.tag
+            found = Definition(
+                path,
+                parent,
+                namespace=tag[1:].partition("}")[0] if tag.startswith("{") else "",
+                prefix=element.prefix or "",
+                number=self._count,
+            )
+            self._count += 1
+            self.by_path[path] = found
+            if parent is not None:
+                parent.children.append(found)
+                parent.by_name[found.name] = found
+        for key in element.attrib:
+            name = str(key)
+            if name == f"{JAVAROSA}template":
+                continue
+            short = name.rpartition("}")[2]
+            if short in found.attributes:
+                continue
+            uri = name[1:].partition("}")[0] if name.startswith("{") else ""
+            prefix = (
+                next((p for p, u in element.nsmap.items() if u == uri and p), "") if uri else ""
+            )
+            place = (*path, "@" + short)
+            attribute = Definition(
+                place,
+                found,
+                namespace=uri,
+                prefix=prefix,
+                number=self._count,
+                is_attribute=True,
+            )
+            self._count += 1
+            found.attributes[short] = attribute
+            self.by_path[place] = attribute
+        for kid in kids(element):
+            self._define(kid, (*path, local(kid)), found)
+        return found
+
+    def _seed(self, element: Element, definition: Definition) -> Seed:
+        attributes = tuple(
+            (definition.attributes[str(key).rpartition("}")[2]], str(value))
+            for key, value in element.attrib.items()
+            if str(key) != f"{JAVAROSA}template"
+        )
+        children: list[Seed] = []
+        counts: dict[str, int] = {}
+        for kid in kids(element):
+            below = definition.by_name[local(kid)]
+            seed = self._seed(kid, below)
+            is_repeat = below.path in self.repeats
+            if is_repeat and kid.get(f"{JAVAROSA}template") is not None:
+                if below.template is None or not below.typed:
+                    below.template = seed
+                    below.typed = True
+                continue
+            if is_repeat:
+                if below.template is None:
+                    below.template = seed
+            elif below.name in counts:
+                self.problem(
+                    below.name,
+                    f"the node {below.ref} stands more than once but is no repeat",
+                )
+            counts[below.name] = counts.get(below.name, 0) + 1
+            children.append(seed)
+        text = "" if definition.children else (element.text or "")
+        if not definition.children and len(element):
+            text = "".join(element.itertext())
+        return Seed(definition, _tidy(text), attributes, tuple(children))
+
+    def compile(self, text: str, at: Path, what: str) -> Compiled | None:
+        """The expression, ready to run where `at` is; a problem is noted when it cannot be."""
+        assert self.scope is not None
+        try:
+            return compile_expression(text, at=at, scope=self.scope)
+        except ValueError as fault:
+            self.problem(at[-1].removeprefix("@"), f"{what} {text!r} of {_ref(at)}: {fault}")
+            return None
+
+    def read_binds(self) -> None:
+        """What is so about each node: type, rules, messages, preloads."""
+        for definition in self.by_path.values():
+            definition.typed = False
+        for bind in self.binds:
+            nodeset = bind.get("nodeset")
+            if nodeset is None:
+                nodeset = bind.get("ref")
+            if nodeset is None:
+                self._stop("a <bind> has no nodeset")
+            path = steps_of(nodeset or "", (local(self.data),))
+            if path is None:
+                self.problem("", f"a bind's nodeset {nodeset!r} is no path")
+                continue
+            definition = self.by_path.get(path)
+            if definition is None:
+                definition = self._attribute(path)
+                if definition is None:
+                    continue
+            self._bind(bind, definition)
+
+    def _attribute(self, path: Path) -> Definition | None:
+        """A bound attribute that the instance does not spell out."""
+        owner = self.by_path.get(path[:-1])
+        if owner is None or not path[-1].startswith("@"):
+            return None
+        made = Definition(
+            path, owner, namespace="", prefix="", number=self._count, is_attribute=True
+        )
+        made.repeats_above = owner.repeats_above
+        self._count += 1
+        owner.attributes[made.name] = made
+        self.by_path[path] = made
+        return made
+
+    def _bind(self, bind: Element, definition: Definition) -> None:
+        at = definition.path
+        said = bind.get("type")
+        if said is not None:
+            definition.type = type_named(said)
+            definition.typed = True
+        for name in ("relevant", "required", "readonly", "calculate", "constraint"):
+            text = bind.get(name)
+            if text is None or not text.strip():
+                continue
+            if getattr(definition, name) is None or name in {"relevant", "calculate"}:
+                setattr(definition, name, self.compile(text, at, name))
+        for name, key in (
+            ("constraint_message", "constraintMsg"),
+            ("required_message", "requiredMsg"),
+        ):
+            text = bind.get(JAVAROSA + key)
+            if text is not None:
+                setattr(definition, name, self._message(text))
+        preload = bind.get(JAVAROSA + "preload")
+        if preload is not None:
+            definition.preload = preload
+            definition.preload_parameters = bind.get(JAVAROSA + "preloadParams") or ""
+        for key, value in bind.attrib.items():
+            short = str(key).rpartition("}")[2]
+            if short in BIND_EXTRAS:
+                definition.extra[short] = str(value)
+
+    def _message(self, text: str) -> Text:
+        named = _ITEXT.match(text)
+        return Text(itext=named[2]) if named else Text(parts=(text,))
+
+    def read_controls(self) -> None:
+        """What each control says and offers."""
+        for control, element in self._late_controls:
+            definition = self.by_path.get(control.path)
+            if control.bound and definition is None:
+                self.problem(
+                    control.path[-1] if control.path else "",
+                    f"the <{control.kind}> at {_ref(control.path)} shows a node that the form's "
+                    "data does not have",
+                )
+                continue
+            if control.bound:
+                control.definition = definition
+                assert definition is not None
+                if control.asks:
+                    self._attach(control, definition)
+                elif definition.control is None:
+                    definition.control = control
+            self._says(control, element)
+
+    def _attach(self, control: Control, definition: Definition) -> None:
+        if definition.control is None or not definition.control.asks:
+            definition.control = control
+        if control.kind in {"select", "select1", "rank"}:
+            definition.select = definition.select or control.kind
+        closest = next(
+            (above for above in _above(control) if above.kind == "repeat"),
+            None,
+        )
+        repeat = (
+            self.by_path[definition.path[: definition.repeats_above[-1]]]
+            if (definition.repeats_above)
+            else None
+        )
+        if (closest.definition if closest is not None else None) is not repeat and (
+            repeat is None or closest is None or repeat.path != closest.path
+        ):
+            if closest is None:
+                return
+            if repeat is None or repeat.path[: len(closest.path)] != closest.path:
+                self.problem(
+                    definition.name,
+                    f"{definition.ref} is shown inside the repeat {_ref(closest.path)}, "
+                    "where it does not belong",
+                )
+
+    def _says(self, control: Control, element: Element) -> None:
+        at = control.path
+        select = control.kind in {"select", "select1", "rank"}
+        for kid in kids(element):
+            name = local(kid)
+            if name == "label":
+                control.label = self._text(kid, at)
+            elif name == "hint":
+                control.hint = self._text(kid, at)
+                if control.hint.itext:
+                    control.guidance = control.hint
+            elif name == "item" and select:
+                self._item(control, kid, at)
+            elif name == "itemset" and select:
+                control.itemset = self._itemset(kid, at)
+        if select and not control.items and control.itemset is None:
+            self.problem(at[-1], f"the select {_ref(at)} has no choices")
+        if control.kind == "range":
+            for parameter in ("start", "end", "step"):
+                value = control.parameters.get(parameter)
+                if value is not None and not re.fullmatch(r"\s*[-+]?(\d+\.?\d*|\.\d+)\s*", value):
+                    self.problem(at[-1], f"the range's {parameter} {value!r} is no number")
+        if control.kind == "repeat":
+            self._repeat(control, element)
+
+    def _repeat(self, control: Control, element: Element) -> None:
+        count = element.get(JAVAROSA + "count")
+        if count is not None and count.strip():
+            place = steps_of(count, control.path)
+            if place is not None and place not in self.by_path and not count.strip().isdigit():
+                self.problem(
+                    control.path[-1],
+                    f"the repeat's count {count!r} names no question",
+                )
+            control.count = self.compile(count, control.path, "repeat_count")
+            control.count_static = count.strip().isdigit()
+            control.fixed = True
+        fixed = element.get(JAVAROSA + "noAddRemove")
+        if fixed is not None and fixed.strip() in {"true", "true()", "1"}:
+            control.fixed = True
+
+    def _text(self, element: Element, at: Path) -> Text:
+        ref = element.get("ref")
+        if ref is None:
+            return Text(parts=parts_of(element))
+        named = _ITEXT.match(ref)
+        if named:
+            if named[2] and not self._has_text(named[2]):
+                self.problem(at[-1] if at else "", f"no translation has the text {named[2]!r}")
+            return Text(itext=named[2])
+        if ref.strip().startswith("jr:itext("):
+            inner = ref.strip().removeprefix("jr:itext(").rstrip().removesuffix(")")
+            return Text(expression=self.compile(inner, at, "label"), named=True)
+        return Text(expression=self.compile(ref, at, "label"))
+
+    def _has_text(self, name: str) -> bool:
+        return any(name in table for table in self.translations.texts.values())
+
+    def _item(self, control: Control, element: Element, at: Path) -> None:
+        label = Text()
+        value: str | None = None
+        for kid in kids(element):
+            if local(kid) == "label":
+                label = self._text(kid, at)
+            elif local(kid) == "value":
+                value = "".join(kid.itertext()).strip()
+        if value is None:
+            self.problem(at[-1], f"a choice of {_ref(at)} has no value")
+            return
+        control.items.append(Item(value, label))
+
+    def _itemset(self, element: Element, at: Path) -> Itemset | None:
+        nodeset = element.get("nodeset") or ""
+        shuffled = None
+        plain = nodeset
+        if _RANDOMIZE.match(nodeset):
+            shuffled = self.compile(nodeset, at, "choices")
+            inner = nodeset.strip()[nodeset.strip().index("(") + 1 : -1]
+            plain, _seed = _split_argument(inner)
+        label = value = ""
+        itext = False
+        for kid in kids(element):
+            ref = kid.get("ref") or ""
+            if local(kid) == "label":
+                label = ref
+                if ref.strip().startswith("jr:itext("):
+                    itext = True
+                    label = ref.strip().removeprefix("jr:itext(").rstrip().removesuffix(")")
+            elif local(kid) == "value":
+                value = ref
+        compiled = self.compile(plain, at, "choices")
+        if not label:
+            self.problem(at[-1], f"the choices of {_ref(at)} have no label")
+            return None
+        # Value and label are read from each item; an item of a repeat in the form's own data
+        # stands at a known path, another one anywhere.
+        inside = steps_of(plain, at) if "instance(" not in plain else None
+        where = inside if inside in self.by_path else ("*item*",)
+        assert where is not None
+        value_compiled = self.compile(value or ".", where, "the choices' value")
+        label_compiled = self.compile(label, where, "the choices' label")
+        if compiled is None or value_compiled is None or label_compiled is None:
+            return None
+        return Itemset(compiled, value_compiled, label_compiled, itext, shuffled)
+
+    def _action(self, element: Element, source: Control | None, context: Path) -> None:
+        kind = local(element)
+        if kind in {"setgeopoint", "recordaudio"} and not element.tag.startswith(ODK):
+            self.problem("", f"<{kind}> must be in ODK's namespace")
+            return
+        events = frozenset((element.get("event") or "").split())
+        unknown = sorted(events - EVENTS)
+        if unknown or not events:
+            self.problem("", f"a <{kind}> waits for unknown events: {', '.join(unknown) or 'none'}")
+            return
+        if source is None and "odk-new-repeat" in events:
+            self.problem("", f"a <{kind}> for odk-new-repeat must stand inside its repeat")
+            return
+        said = element.get("bind")
+        ref = self.bind_ids.get(said) if said is not None else element.get("ref")
+        target = steps_of(ref or "", context) if ref else None
+        if target is None:
+            self.problem("", f"a <{kind}> names no node")
+            return
+        self._pending_actions.append((element, source, kind, events, target))
+
+    def read_actions(self) -> None:
+        """The events' actions, those of the model first."""
+        waiting = self._pending_actions
+        self._pending_actions = []
+        root = (local(self.data),)
+        for element in kids(self.model):
+            if local(element) in ACTIONS:
+                self._action(element, None, root)
+        for element, source, kind, events, target in [*self._pending_actions, *waiting]:
+            if target not in self.by_path and self._attribute(target) is None:
+                self.problem(target[-1], f"a <{kind}> sets {_ref(target)}, which is no node")
+                continue
+            value = None
+            said = element.get("value")
+            if said is not None and said.strip():
+                value = self.compile(said, target, kind)
+            action = Action(
+                kind, events, target, value, "" if said else (element.text or ""), source
+            )
+            self.actions.append(action)
+            if source is not None:
+                source.actions.append(action)
+
+
+def _above(control: Control) -> list[Control]:
+    found = []
+    above = control.parent
+    while above is not None:
+        found.append(above)
+        above = above.parent
+    return found
+
+
+def _ref(path: Path) -> str:
+    return "/" + "/".join(path)
+
+
+def _tidy(text: str) -> str:
+    return "" if not text.strip() else text
+
+
+def _blank(definition: Definition) -> Seed:
+    """A new instance of a repeat of which the form shows no example."""
+    return Seed(
+        definition,
+        "",
+        (),
+        tuple(_blank(child) for child in definition.children if child.repeat is None),
+    )
+
+
+def _split_argument(inner: str) -> tuple[str, str]:
+    """The two arguments of randomize(), apart at the comma outside brackets and quotes."""
+    depth, quote = 0, ""
+    for place, letter in enumerate(inner):
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        elif letter in "([":
+            depth += 1
+        elif letter in ")]":
+            depth -= 1
+        elif letter == "," and not depth:
+            return inner[:place], inner[place + 1 :].strip()
+    return inner, ""

@@ -1,0 +1,187 @@
+"""The engine's test language: cases in, the whole state after each step out, a line each."""
+
+from __future__ import annotations
+
+import json
+import re
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+from zoneinfo import ZoneInfo
+
+from forms.choices import offered
+from forms.context import Context
+from forms.entry import Entry, NoSuchNode
+from forms.form import Form
+from forms.instance import ref_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from forms.instance import Cell
+
+EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
+_PREFIX = re.compile(r"/[A-Za-z_][\w.-]*:")
+_REPEAT_MAX = 50
+
+
+def replay(case: dict[str, Any], dialect: str = "collect") -> dict[str, Any]:
+    """One case's steps and what each came to, in the form that the Java peer writes."""
+    steps: list[dict[str, Any]] = []
+    run = Run(case, dialect)
+    for step in case["steps"]:
+        told: dict[str, Any] = {"op": step["op"]}
+        steps.append(told)
+        try:
+            run.step(step)
+            told["state"] = snapshot(run.entry)
+            told["state"]["xml"] = run.entry.xml().decode()
+            told["validate"] = [{"ref": one.ref, "kind": one.kind} for one in run.entry.faults()]
+        except (ValueError, KeyError, RecursionError, ArithmeticError) as fault:
+            told["error"] = f"{type(fault).__name__}: {fault}"
+            if step["op"] == "init":
+                break
+    return {"id": case["id"], "steps": steps}
+
+
+class Run:
+    """A case under way."""
+
+    def __init__(self, case: dict[str, Any], dialect: str) -> None:
+        self.case = case
+        self.dialect = dialect
+        self.counter = 0
+        at = case.get("at")
+        self.moment = datetime.fromisoformat(at) if at else EPOCH
+        properties = (case.get("options") or {}).get("properties") or {}
+        self.context = Context(
+            now=lambda: self.moment,
+            new_uuid=self._uuid,
+            random=lambda: 0.5,
+            properties={"location": "no client implementation", **properties},
+            zone=ZoneInfo(case.get("tz") or "UTC"),
+        )
+        self.form: Form | None = None
+        self.current: Entry | None = None
+
+    def _uuid(self) -> str:
+        self.counter += 1
+        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.case['id']} {self.counter}"))
+
+    @property
+    def entry(self) -> Entry:
+        if self.current is None:
+            raise NoSuchNode("the case has no entry yet: it must begin with init")
+        return self.current
+
+    def _load(self) -> Form:
+        if self.form is None:
+            media = {
+                name: text.encode()
+                for name, text in (self.case.get("attachments") or {}).items()
+                if text is not None
+            }
+            self.form = Form.load(self.case["form"], media, self.dialect)
+        return self.form
+
+    def step(self, step: dict[str, Any]) -> None:
+        operation = step["op"]
+        form = self._load()
+        if operation == "init" and step.get("edit_xml"):
+            self.current = Entry.edit(form, step["edit_xml"].encode(), self.context)
+        elif operation in {"init", "new_instance"}:
+            self.current = Entry.start(form, self.context)
+        elif operation == "set":
+            self._set(step["ref"], step.get("value") or "")
+        elif operation == "add_repeat":
+            self.entry.add_repeat(plain(step["ref"]))
+        elif operation == "remove_repeat":
+            self.entry.remove_repeat(plain(step["ref"]))
+        elif operation == "language":
+            self.entry.set_language(step["value"])
+        elif operation in {"save_restore", "serialize_form"}:
+            self._again(Entry.resume(form, self.entry.xml(), self.context))
+        elif operation == "edit":
+            self._again(Entry.edit(form, self.entry.xml(), self.context))
+        else:
+            raise ValueError(f"unsupported op {operation}")
+
+    def _again(self, entry: Entry) -> None:
+        language = self.entry.language
+        self.current = entry
+        if language != entry.language:
+            entry.set_language(language)
+
+    def _set(self, ref: str, value: str) -> None:
+        if ref is None:
+            raise NoSuchNode("no question is named")
+        ref = plain(ref)
+        self._reach(ref)
+        node = self.entry.find(ref)
+        if node.defn.is_group:
+            raise NoSuchNode(f"{ref} is no question")
+        self.entry.answer(ref, value)
+
+    def _reach(self, ref: str) -> None:
+        """Instances on the way are added, as a person would who goes there."""
+        parts = ref.strip("/").split("/")
+        here = ""
+        for part in parts:
+            here += "/" + part
+            if not part.endswith("]"):
+                continue
+            for _ in range(_REPEAT_MAX):
+                try:
+                    self.entry.find(here)
+                    break
+                except NoSuchNode:
+                    self._add(re.sub(r"\[\d+\]$", "", here))
+
+    def _add(self, ref: str) -> None:
+        _, definition = self.entry._repeat_at(ref)  # noqa: SLF001 - one engine
+        if definition.repeat is not None and definition.repeat.fixed:
+            raise NoSuchNode(f"{ref} takes no further instance")
+        self.entry.add_repeat(ref)
+
+
+def plain(ref: str) -> str:
+    """The reference without namespace prefixes."""
+    return _PREFIX.sub("/", ref)
+
+
+def snapshot(entry: Entry) -> dict[str, Any]:
+    """Every node of the entry, in document order."""
+    shown: dict[Cell, dict[str, Any]] = {}
+    nodes: list[dict[str, Any]] = []
+    for node in _elements(entry.root):
+        told: dict[str, Any] = {"ref": ref_of(node), "type": node.defn.type}
+        if not node.children:
+            told["value"] = node.text
+        told["rel"] = node.relevant
+        told["ro"] = node.readonly
+        told["req"] = node.required
+        fault = entry.fault(node)
+        told["violation"] = None if fault is None else fault.kind
+        nodes.append(told)
+        shown[node] = told
+    for asked, control in entry._asked(entry.form.controls, entry.root):  # noqa: SLF001 - one engine
+        if asked is None or asked not in shown or control.definition is not asked.defn:
+            continue
+        told = shown[asked]
+        told["label"] = entry.label(control, asked)
+        hint = entry.text(control.hint, asked)
+        if hint:
+            told["hint"] = hint
+        if asked.defn.select and control.asks:
+            told["choices"] = [[one.value, one.label] for one in offered(entry, asked)]
+    return {"nodes": nodes}
+
+
+def _elements(node: Cell) -> Iterator[Cell]:
+    yield node
+    for kid in node.children:
+        yield from _elements(kid)  # type: ignore[arg-type]
+
+
+def line(case: dict[str, Any], dialect: str = "collect") -> str:
+    return json.dumps(replay(case, dialect), ensure_ascii=False)

@@ -1,0 +1,308 @@
+"""How an answer is stored: the text that stands in the submission for each type of question."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forms.dialect import Dialect
+
+INT_MAX = 2**31 - 1
+INT_MIN = -(2**31)
+
+_INT = re.compile(r"[-+]?\d+")
+_DECIMAL = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
+_DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
+_TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?\s*(Z|[-+]\d{2}(?::?\d{2})?)?")
+
+
+def java_double(number: float) -> str:
+    """The text that Java gives a double: "2000.0", "1.5E7", "1.0E-4"."""
+    if math.isnan(number):
+        return "NaN"
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    if number == 0:
+        return "-0.0" if math.copysign(1, number) < 0 else "0.0"
+    if 1e-3 <= abs(number) < 1e7:
+        plain = repr(number)
+        return plain if "." in plain else plain + ".0"
+    digits = repr(number)
+    mantissa, _, exponent = f"{number:.17e}".partition("e")
+    power = int(exponent)
+    bare = re.sub(r"e.*$", "", digits).replace("-", "").replace(".", "").strip("0") or "0"
+    mantissa = f"{bare[0]}.{bare[1:] or '0'}"
+    return f"{'-' if number < 0 else ''}{mantissa}E{power}"
+
+
+def plain_number(number: float) -> str:
+    """The text of a number by XPath 1.0: no exponent, no needless point; "" for NaN."""
+    if math.isnan(number):
+        return ""
+    if math.isinf(number):
+        return "Infinity" if number > 0 else "-Infinity"
+    if number == int(number) and abs(number) < 1e21:
+        return str(int(number))
+    text = repr(number)
+    if "e" in text:
+        text = f"{number:.20f}".rstrip("0")
+    return text
+
+
+def parse_date(text: str) -> date | None:
+    found = _DATE.fullmatch(text)
+    if not found:
+        return None
+    try:
+        return date(int(found[1]), int(found[2]), int(found[3]))
+    except ValueError:
+        return None
+
+
+def parse_time(text: str) -> tuple[time, tzinfo | None] | None:
+    """The time of day and its own offset, if it has one."""
+    found = _TIME.fullmatch(text)
+    if not found:
+        return None
+    fraction = (found[4] or "").ljust(6, "0")[:6]
+    try:
+        clock = time(int(found[1]), int(found[2]), int(found[3] or 0), int(fraction or 0))
+    except ValueError:
+        return None
+    return clock, offset(found[5])
+
+
+def offset(text: str | None) -> tzinfo | None:
+    """ "Z", "+05:30", "-07" as a zone; None for none."""
+    if not text:
+        return None
+    if text == "Z":
+        return UTC
+    digits = text[1:].replace(":", "")
+    away = timedelta(hours=int(digits[:2]), minutes=int(digits[2:] or 0))
+    from datetime import timezone  # noqa: PLC0415 - named like our own argument elsewhere
+
+    if away >= timedelta(hours=24):
+        return None
+    return timezone(-away if text[0] == "-" else away)
+
+
+def parse_datetime(text: str, zone: tzinfo) -> datetime | None:
+    """A moment; without an offset of its own it is in `zone`."""
+    day_text, tee, clock_text = text.partition("T")
+    day = parse_date(day_text)
+    if day is None:
+        return None
+    if not tee:
+        return datetime.combine(day, time(), zone)
+    clock = parse_time(clock_text)
+    if clock is None:
+        return None
+    return datetime.combine(day, clock[0], clock[1] or zone)
+
+
+def iso_datetime(moment: datetime) -> str:
+    """2026-11-23T07:03:04.125+03:00, with "Z" for UTC: as ODK writes timestamps."""
+    return moment.strftime("%Y-%m-%dT") + iso_time(moment)
+
+
+def iso_time(moment: datetime) -> str:
+    away = moment.utcoffset() or timedelta()
+    clock = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
+    if not away:
+        return clock + "Z"
+    sign = "-" if away < timedelta() else "+"
+    minutes = int(abs(away).total_seconds()) // 60
+    return f"{clock}{sign}{minutes // 60:02d}:{minutes % 60:02d}"
+
+
+# -- what a person answered
+
+
+def _as_int(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+    text = text.strip()
+    if dialect.casts_like_java:
+        if not _INT.fullmatch(text):
+            return ""
+        number = int(text)
+    else:
+        if not _DECIMAL.fullmatch(text):
+            return ""
+        number = math.trunc(float(text))
+    return str(number) if INT_MIN <= number <= INT_MAX else ""
+
+
+def _as_decimal(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+    text = text.strip()
+    if not _DECIMAL.fullmatch(text):
+        return ""
+    number = float(text)
+    if math.isinf(number):
+        return ""
+    return java_double(number) if dialect.casts_like_java else plain_number(number)
+
+
+def _as_date(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+    text = text.strip()
+    if not dialect.casts_like_java:
+        text = text.partition("T")[0]
+    day = parse_date(text)
+    return day.isoformat() if day else ""
+
+
+def _as_time(text: str, dialect: Dialect, zone: tzinfo) -> str:
+    text = text.strip()
+    found = parse_time(text)
+    if found is None:
+        return ""
+    if not dialect.casts_like_java:
+        return text
+    clock, own = found
+    moment = datetime.combine(date(1970, 1, 1), clock, own or zone)
+    return iso_time(moment.astimezone(zone))
+
+
+def _as_datetime(text: str, dialect: Dialect, zone: tzinfo) -> str:
+    text = text.strip()
+    moment = parse_datetime(text, zone)
+    if moment is None:
+        return ""
+    if not dialect.casts_like_java:
+        return text if "T" in text else ""
+    try:
+        return iso_datetime(moment.astimezone(zone))
+    except OverflowError:
+        return ""
+
+
+def _as_boolean(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+    text = text.strip()
+    if not text:
+        return ""
+    if dialect.casts_like_java:
+        return "1" if text in {"1", "t", "true"} else "0"
+    return text
+
+
+def geopoint(text: str) -> str:
+    """ "latitude longitude altitude accuracy", or "" where the text is no place on earth."""
+    parts = text.split()
+    if not 2 <= len(parts) <= 4 or not all(_DECIMAL.fullmatch(one) for one in parts):
+        return ""
+    numbers = [float(one) for one in parts]
+    if abs(numbers[0]) > 90 or abs(numbers[1]) > 180:
+        return ""
+    if any(math.isinf(one) for one in numbers):
+        return ""
+    return " ".join(java_double(one) for one in numbers)
+
+
+def _as_geopoint(text: str, _dialect: Dialect, _zone: tzinfo) -> str:
+    return geopoint(text)
+
+
+def _as_geotrace(text: str, _dialect: Dialect, _zone: tzinfo) -> str:
+    points = [one.strip() for one in text.strip().split(";") if one.strip()]
+    if not points or not all(map(geopoint, points)):
+        return ""
+    return text.strip()
+
+
+_ANSWERS: dict[str, Callable[[str, Dialect, tzinfo], str]] = {
+    "int": _as_int,
+    "decimal": _as_decimal,
+    "date": _as_date,
+    "time": _as_time,
+    "dateTime": _as_datetime,
+    "boolean": _as_boolean,
+    "geopoint": _as_geopoint,
+    "geotrace": _as_geotrace,
+    "geoshape": _as_geotrace,
+}
+
+
+def answered(text: str, kind: str, select: str, dialect: Dialect, zone: tzinfo) -> str:
+    """What is stored when a person answers `text`: "" where it cannot be of the type."""
+    if not text:
+        return ""
+    if select in {"select", "rank"}:
+        return " ".join(dict.fromkeys(text.split()))
+    if select == "select1":
+        return text
+    cast = _ANSWERS.get(kind)
+    return text if cast is None else cast(text, dialect, zone)
+
+
+def calculated(value: object, kind: str, dialect: Dialect, zone: tzinfo) -> str:
+    """What is stored when an expression came to `value` (text, number or truth)."""
+    if isinstance(value, bool):
+        return _truth(value, kind, dialect)
+    if isinstance(value, float):
+        if math.isnan(value):
+            return ""
+        if kind == "boolean":
+            return _truth(abs(value) > 1e-12, kind, dialect)
+        if kind == "int":
+            if math.isinf(value):
+                return ""
+            whole = math.trunc(value)
+            return str(max(INT_MIN, min(INT_MAX, whole)))
+        if not dialect.casts_like_java:
+            if kind in {"date", "dateTime", "time"}:
+                return answered(plain_number(value), kind, "", dialect, zone)
+            return plain_number(value)
+        if math.isinf(value):
+            return java_double(value)
+        whole = math.trunc(value)
+        if abs(value - whole) < 1e-9 and abs(whole) < 2**63:
+            return str(whole)
+        return java_double(value)
+    text = str(value)
+    if not text:
+        return ""
+    if kind in {"string", "select", "select1", "binary", "barcode", "intent", "rank"}:
+        return text
+    if kind == "boolean":
+        if dialect.casts_like_java:
+            return "1"
+        return text
+    if kind in {"int", "decimal"}:
+        if not dialect.casts_like_java:
+            return answered(text, kind, "", dialect, zone)
+        return text
+    return answered(text, kind, "", dialect, zone)
+
+
+def _truth(value: bool, kind: str, dialect: Dialect) -> str:  # noqa: FBT001 - it is the value
+    if kind in {"int", "decimal"} and not dialect.casts_like_java:
+        return "1" if value else "0"
+    if dialect.casts_like_java:
+        return "1" if value else "0"
+    return "true" if value else "false"
+
+
+def fits(text: str, kind: str) -> bool:
+    """Whether foreign text is of the type: what `check` asks of a submission's values."""
+    text = text.strip()
+    if kind == "int":
+        return bool(_INT.fullmatch(text)) and len(text) < 20
+    if kind == "decimal":
+        return bool(_DECIMAL.fullmatch(text))
+    if kind == "date":
+        return parse_date(text.partition("T")[0]) is not None
+    if kind == "time":
+        return parse_time(text) is not None
+    if kind == "dateTime":
+        return parse_datetime(text, UTC) is not None
+    if kind == "boolean":
+        return text in {"true", "false", "1", "0"}
+    if kind == "geopoint":
+        return geopoint(text) != ""
+    if kind in {"geotrace", "geoshape"}:
+        return all(geopoint(one) for one in text.split(";") if one.strip())
+    return True
