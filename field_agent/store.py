@@ -389,10 +389,13 @@ class Store:
     def close(self) -> None:
         """Close the file. The keys stay in this process's memory: end it to lock the device."""
         with self._lock:
+            if self._presence < 0:
+                return
             if self._wipe_due:
                 self._wipe_log()
             self._connection.close()
             os.close(self._presence)
+            self._presence = -1
 
     def __enter__(self) -> Self:
         return self
