@@ -46,7 +46,7 @@ def found(src: str, media: Mapping[str, bytes]) -> bytes | None:
 
 
 def read_instance(name: str, data: bytes, *, keep_blank_lines: bool = False) -> Node:
-    """The root element of a secondary instance, from the file `name` (csv, xml, geojson).
+    """A secondary instance, holding the root element of the file `name` (csv, xml, geojson).
 
     A CSV's rows are /root/item/<column>; an XML file is taken as it is; a GeoJSON's features are
     /root/item with geometry, id and their properties (ODK XForms specification, "Secondary
@@ -65,7 +65,14 @@ def read_instance(name: str, data: bytes, *, keep_blank_lines: bool = False) -> 
 
 def blank() -> Node:
     """What stands in for a file that is not there: a root without items, so that all is blank."""
-    return Node("element", "root")
+    return _held(Node("element", "root"))
+
+
+def _held(root: Node) -> Node:
+    """The instance around its root, so that instance('x')/root/item leads through both."""
+    around = Node("element", "instance")
+    around.append(root)
+    return around
 
 
 # CSV ---------------------------------------------------------------------------------------
@@ -114,30 +121,61 @@ def _lines(
         raise BadMedia(f"{name}, line {reader.line_num}: {fault}") from None
 
 
+class _Item(Node):
+    """A line of a list. Its cells become nodes when first looked at: most never are, and a
+    hundred thousand villages open in a fraction of a second.
+    """
+
+    __slots__ = ("_cells", "_kids", "_names", "_values")
+
+    def __init__(self, root: Node, names: tuple[str, ...], values: tuple[str, ...]) -> None:
+        self.kind = "element"
+        self.name = "item"
+        self.ns = self.prefix = self.text = ""
+        self.parent = root
+        self.attrs = {}
+        self.relevant = True
+        self.defn = self.index = None
+        self._names = names
+        self._values = values
+        self._cells: list[Node] | None = None
+        self._kids: dict[str, list[Node]] = {}
+
+    @property
+    def children(self) -> list[Node]:  # type: ignore[override] # read only: lists never change
+        return self._made() if self._cells is None else self._cells
+
+    @property
+    def kids(self) -> dict[str, list[Node]]:  # type: ignore[override] # as above
+        if self._cells is None:
+            self._made()
+        return self._kids
+
+    def _made(self) -> list[Node]:
+        cells: list[Node] = []
+        kids_: dict[str, list[Node]] = {}
+        values = self._values
+        known = len(values)
+        for at, column in enumerate(self._names):
+            # A short line's last columns are blank.
+            text = values[at] if at < known else ""
+            cell = Node("element", column, parent=self, text=text)
+            cells.append(cell)
+            kids_.setdefault(column, []).append(cell)
+        self._kids = kids_
+        # Last, so that another thread never sees cells without their names.
+        self._cells = cells
+        return cells
+
+
 def _table(lines: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Node:
-    """/root/item/<column> for each line; a short line's last columns are blank."""
+    """The instance with /root/item for each line."""
     root = Node("element", "root")
-    items: list[Node] = []
-    add = items.append
-    for names, values in lines:
-        item = Node("element", "item", parent=root)
-        children, by_name = item.children, item.kids
-        for column, value in zip(names, values, strict=False):
-            cell = Node("element", column, parent=item, text=value)
-            children.append(cell)
-            if column in by_name:
-                by_name[column].append(cell)
-            else:
-                by_name[column] = [cell]
-        for column in names[len(values) :]:
-            cell = Node("element", column, parent=item)
-            children.append(cell)
-            by_name.setdefault(column, []).append(cell)
-        add(item)
+    items: list[Node] = [_Item(root, names, values) for names, values in lines]
     root.children.extend(items)
     if items:
         root.kids["item"] = items
-    return root
+    return _held(root)
 
 
 # XML ---------------------------------------------------------------------------------------
@@ -145,7 +183,7 @@ def _table(lines: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Node:
 
 def _document(name: str, data: bytes) -> Node:
     try:
-        return node_of(parse(data, what=name, bytes_max=BYTES_MAX))
+        return _held(node_of(parse(data, what=name, bytes_max=BYTES_MAX)))
     except BadMarkup as fault:
         raise BadMedia(str(fault)) from None
 
@@ -221,7 +259,7 @@ def _geometry(where: str, geometry: Any) -> str:
     if geometry is None:
         return ""
     kind = geometry.get("type") if isinstance(geometry, dict) else None
-    coordinates = geometry.get("coordinates") if isinstance(geometry, dict) else None
+    coordinates: Any = geometry.get("coordinates") if isinstance(geometry, dict) else None
     try:
         if kind == "Point":
             return _point(coordinates)
