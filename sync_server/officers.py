@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sqlalchemy import delete, insert, select, update
 
+from sync_server import signatures
 from sync_server.store.desk_tables import officer_roles, officers, sessions
 
 if TYPE_CHECKING:
@@ -29,11 +29,10 @@ FREE_TRIES = 3
 LONGEST_WAIT_S = 3600
 SESSION_IDLE_MS = 30 * 60 * 1000
 PASSWORD_LEAST = 10
-# OWASP's least for scrypt; 32 MiB and about a tenth of a second for each guess.
-_N, _R, _P = 2**15, 8, 3
+NOBODY = f"scrypt:{'00' * 16}:{'00' * 32}"
 
 
-class Refused(Exception):  # noqa: N818 - an exception is named for what is so
+class Declined(Exception):  # noqa: N818 - an exception is named for what is so
     """The act may not be done. Its text is the reason, for a person. Nothing of it was written."""
 
 
@@ -53,24 +52,6 @@ class Session:
     csrf: str
 
 
-def hashed(password: str, salt: bytes) -> str:
-    """The password as it may be stored: scrypt with its parameters and a salt of 16 bytes."""
-    digest = _digest(password, salt, _N, _R, _P)
-    return f"scrypt${_N}${_R}${_P}${salt.hex()}${digest.hex()}"
-
-
-def matches(password: str, stored: str) -> bool:
-    _, n, r, p, salt, digest = stored.split("$")
-    found = _digest(password, bytes.fromhex(salt), int(n), int(r), int(p))
-    return hmac.compare_digest(found, bytes.fromhex(digest))
-
-
-def _digest(password: str, salt: bytes, n: int, r: int, p: int) -> bytes:
-    return hashlib.scrypt(
-        password.encode(), salt=salt, n=n, r=r, p=p, maxmem=256 * n * r, dklen=32
-    )
-
-
 def wait_s(wrong_tries: int) -> int:
     """How long nobody can sign in under this name after so many wrong tries: doubling, at most an hour."""
     if wrong_tries < FREE_TRIES:
@@ -78,19 +59,19 @@ def wait_s(wrong_tries: int) -> int:
     return int(min(LONGEST_WAIT_S, 2 ** min(wrong_tries - FREE_TRIES + 1, 20)))
 
 
-def add(desk: Desk, name: str, roles: Iterable[str], password: str, *, salt: bytes) -> Officer:
-    """A new officer. Raises Refused for a name taken, a role unknown, or a password too short."""
+def add(desk: Desk, name: str, roles: Iterable[str], password: str) -> Officer:
+    """A new officer. Raises Declined for a name taken, a role unknown, or a password too short."""
     roles = frozenset(roles)
     if not re.fullmatch(r"[\w][\w.@-]{0,63}", name):
-        raise Refused(f"{name!r} is no name for an officer: letters, digits, . @ - and _, at most 64")
+        raise Declined(f"{name!r} is no name for an officer: letters, digits, . @ - and _, at most 64")
     _known(roles)
     _long_enough(password)
-    stored = hashed(password, salt)
+    stored = signatures.password_hash(password)
     at_ms = desk.now_ms()
 
     def work(tx: Tx) -> None:
         if tx.execute(select(officers.c.officer).where(officers.c.officer == name)).first():
-            raise Refused(f"there is an officer {name} already: give another name, or `users password`")
+            raise Declined(f"there is an officer {name} already: give another name, or `users password`")
         row = {"officer": name, "password": stored, "active": True, "wrong_tries": 0}
         tx.execute(insert(officers).values(**row, locked_until_ms=0, made_ms=at_ms))
         for role in sorted(roles):
@@ -104,18 +85,18 @@ def _known(roles: frozenset[str]) -> None:
     unknown = sorted(roles - set(ROLES))
     if unknown or not roles:
         wrong = f"{unknown[0]} is no role" if unknown else "no role was given"
-        raise Refused(f"{wrong}: they are {', '.join(ROLES)}")
+        raise Declined(f"{wrong}: they are {', '.join(ROLES)}")
 
 
 def _long_enough(password: str) -> None:
     if len(password) < PASSWORD_LEAST:
-        raise Refused(f"the password is too short: give at least {PASSWORD_LEAST} characters")
+        raise Declined(f"the password is too short: give at least {PASSWORD_LEAST} characters")
 
 
-def change_password(desk: Desk, name: str, password: str, *, salt: bytes) -> None:
+def change_password(desk: Desk, name: str, password: str) -> None:
     """Sets a new password, lifts the lock, and ends every session of the officer."""
     _long_enough(password)
-    stored = hashed(password, salt)
+    stored = signatures.password_hash(password)
 
     def work(tx: Tx) -> None:
         changed = tx.execute(
@@ -124,7 +105,7 @@ def change_password(desk: Desk, name: str, password: str, *, salt: bytes) -> Non
             .values(password=stored, wrong_tries=0, locked_until_ms=0)
         )
         if not changed.rowcount:
-            raise Refused(f"there is no officer {name}: `users list` shows them")
+            raise Declined(f"there is no officer {name}: `users list` shows them")
         tx.execute(delete(sessions).where(sessions.c.officer == name))
 
     desk.store.transaction(work)
@@ -137,7 +118,7 @@ def give_roles(desk: Desk, name: str, roles: Iterable[str], *, active: bool) -> 
 
     def work(tx: Tx) -> None:
         if not tx.execute(select(officers.c.officer).where(officers.c.officer == name)).first():
-            raise Refused(f"there is no officer {name}: `users list` shows them")
+            raise Declined(f"there is no officer {name}: `users list` shows them")
         for role in sorted(roles):
             held = (officer_roles.c.officer == name) & (officer_roles.c.role == role)
             changed = tx.execute(update(officer_roles).where(held).values(active=active))
@@ -155,7 +136,7 @@ def set_active(desk: Desk, name: str, *, active: bool) -> None:
             update(officers).where(officers.c.officer == name).values(active=active)
         )
         if not changed.rowcount:
-            raise Refused(f"there is no officer {name}: `users list` shows them")
+            raise Declined(f"there is no officer {name}: `users list` shows them")
         tx.execute(delete(sessions).where(sessions.c.officer == name))
 
     desk.store.transaction(work)
@@ -199,19 +180,19 @@ def _roles(tx: Tx, name: str) -> frozenset[str]:
 
 
 def acting(tx: Tx, name: str, *roles: str) -> str:
-    """Which of `roles` the officer holds at this moment. Raises Refused if none, or if they are shut out."""
+    """Which of `roles` the officer holds at this moment. Raises Declined if none, or if they are shut out."""
     row = tx.execute(select(officers.c.active).where(officers.c.officer == name)).first()
     if row is None or not row.active:
-        raise Refused(f"{name} is no active officer")
+        raise Declined(f"{name} is no active officer")
     held = _roles(tx, name)
     for role in roles:
         if role in held:
             return role
-    raise Refused(f"{name} is {', '.join(sorted(held)) or 'without a role'}; this takes {' or '.join(roles)}")
+    raise Declined(f"{name} is {', '.join(sorted(held)) or 'without a role'}; this takes {' or '.join(roles)}")
 
 
 def sign_in(desk: Desk, name: str, password: str) -> Officer:
-    """The officer whose password this is. Raises Refused, with how long to wait if there were wrong tries.
+    """The officer whose password this is. Raises Declined, with how long to wait if there were wrong tries.
 
     A try is counted before it is judged, so that many at once are counted as many.
     """
@@ -223,7 +204,7 @@ def sign_in(desk: Desk, name: str, password: str) -> Officer:
             return ""
         if row.locked_until_ms > now_ms:
             left_s = -(-(row.locked_until_ms - now_ms) // 1000)
-            raise Refused(f"too many wrong passwords for {name}: try again in {left_s} s")
+            raise Declined(f"too many wrong passwords for {name}: try again in {left_s} s")
         tries = row.wrong_tries + 1
         tx.execute(
             update(officers)
@@ -234,9 +215,8 @@ def sign_in(desk: Desk, name: str, password: str) -> Officer:
 
     stored = desk.store.transaction(count)
     # An unknown name costs as much as a known one, so that names cannot be told apart by the clock.
-    right = matches(password, stored or hashed("nobody's password", b"\0" * 16)) and bool(stored)
-    if not right:
-        raise Refused("the name or the password is wrong")
+    if not signatures.password_fits(password, stored or NOBODY) or not stored:
+        raise Declined("the name or the password is wrong")
 
     def forget(tx: Tx) -> Officer:
         tx.execute(

@@ -12,7 +12,7 @@ from sqlalchemy import func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from sync_server import officers
-from sync_server.officers import Refused
+from sync_server.officers import Declined
 from sync_server.store.desk_tables import decisions, policy_stages, subjects
 from sync_server.store.engine import as_bytes
 
@@ -137,12 +137,12 @@ def state_of(stored: State, decided: Sequence[Decision], stages: Sequence[Stage]
 def set_policy(desk: Desk, officer: str, kind: str, stages: Sequence[tuple[str, str]]) -> int:
     """A new version of the policy of a kind: (name, role) of each stage. Subjects already seen keep theirs."""
     if kind not in POLICY:
-        raise Refused(f"{kind} is no kind of subject: they are {', '.join(POLICY)}")
+        raise Declined(f"{kind} is no kind of subject: they are {', '.join(POLICY)}")
     if not stages:
-        raise Refused("a policy without a stage would approve everything: give at least one")
+        raise Declined("a policy without a stage would approve everything: give at least one")
     for _, role in stages:
         if role not in officers.ROLES:
-            raise Refused(f"{role} is no role: they are {', '.join(officers.ROLES)}")
+            raise Declined(f"{role} is no role: they are {', '.join(officers.ROLES)}")
 
     def work(tx: Tx) -> int:
         officers.acting(tx, officer, "admin")
@@ -220,17 +220,17 @@ def decide(
 ) -> Standing:
     """Writes one decision down, signed and chained, and returns how the subject stands after it.
 
-    Raises Refused with the reason. What is refused here is refused by the store's constraints too.
+    Raises Declined with the reason. What is refused here is refused by the store's constraints too.
     """
     at_ms = desk.now_ms()
     if verdict == "return" and not comment.strip():
-        raise Refused("a return needs a comment: it is what the agent in the field will read")
+        raise Declined("a return needs a comment: it is what the agent in the field will read")
     _open(tx, subject, at_ms)
     now = standing(tx, subject)
     why_not = refusal(now, officer, seen_content)
     stage = now.next
     if why_not or stage is None:
-        raise Refused(why_not or "nothing to decide")
+        raise Declined(why_not or "nothing to decide")
     officers.acting(tx, officer, stage.role)
     row = tx.execute(_where(select(subjects), subjects, subject)).one()
     last = tx.execute(
@@ -267,7 +267,7 @@ def decide(
     try:
         tx.execute(insert(decisions).values(**values))
     except IntegrityError as broken:
-        raise Refused(f"the registry does not allow this decision: {broken.orig}") from broken
+        raise Declined(f"the registry does not allow this decision: {broken.orig}") from broken
     after = standing(tx, subject)
     move(tx, subject, after.state)
     return after
@@ -291,10 +291,10 @@ def _open(tx: Tx, subject: Subject, at_ms: int) -> None:
 
 
 def move(tx: Tx, subject: Subject, to: State) -> None:
-    """Moves the subject along MOVES. Raises Refused for a move that is not in the table."""
+    """Moves the subject along MOVES. Raises Declined for a move that is not in the table."""
     now = State(tx.execute(_where(select(subjects.c.state), subjects, subject)).scalar_one())
     if to != now and to not in MOVES[now]:
-        raise Refused(f"{subject.kind} {subject.id} is {now} and cannot become {to}")
+        raise Declined(f"{subject.kind} {subject.id} is {now} and cannot become {to}")
     tx.execute(_where(update(subjects), subjects, subject).values(state=to))
 
 
@@ -322,3 +322,27 @@ def broken_links(desk: Desk, area: str) -> tuple[str, ...]:
         return tuple(faults)
 
     return desk.store.read(work)
+
+
+def announce(tx: Tx, subject: Subject, at_ms: int) -> None:
+    """Writes a subject down as waiting, so that lists show it. Doing it again changes nothing."""
+    _open(tx, subject, at_ms)
+
+
+def author_of(tx: Tx, area: str, kind: str, subject: str) -> str:
+    """Who made the subject, or "" if it was never announced."""
+    return _fact(tx, subjects.c.author, area, kind, subject)
+
+
+def known(tx: Tx, area: str, kind: str, subject: str) -> str:
+    """The stored state of the subject, or "" if it was never announced."""
+    return _fact(tx, subjects.c.state, area, kind, subject)
+
+
+def _fact(tx: Tx, column: Any, area: str, kind: str, subject: str) -> str:
+    found = tx.execute(
+        select(column).where(
+            subjects.c.area == area, subjects.c.kind == kind, subjects.c.subject == subject
+        )
+    ).scalar()
+    return "" if found is None else str(found)
