@@ -432,12 +432,15 @@ def hidden_answers(desk: _Desk) -> Iterator[Finding]:
                 )
 
 
+def _conditions(asked: Asked) -> set[str]:
+    """The conditions, as written, that a question and the groups around it have."""
+    told = {each.row["relevant"] for each in asked.groups} | {asked.row["relevant"]}
+    return told - {""}
+
+
 def _same_conditions(asked: Asked, user: Asked) -> bool:
     """Whether whatever hides the one hides the other too."""
-    around = {each.path for each in user.groups if each.row["relevant"]}
-    mine = {each.path for each in asked.groups if each.row["relevant"]}
-    own = asked.row["relevant"]
-    return mine <= around and (not own or own == user.row["relevant"])
+    return _conditions(asked) <= _conditions(user)
 
 
 def blank_in_arithmetic(desk: _Desk) -> Iterator[Finding]:

@@ -58,6 +58,7 @@ def ask(kind: str, name: str, **cells: str) -> dict[str, str]:
     return {"type": kind, "name": name, **cells}
 
 
+END = {"type": "end_repeat"}
 YN = ask("select_one yn", "yn")
 COLOUR = ask("select_one colour", "colour")
 MANY = ask("select_multiple colour", "many")
