@@ -499,6 +499,8 @@ class Store:
         """Each page's authentication, and SQLite's own check; what was found, () if all is well."""
         with self._lock:
             try:
+                # SQLCipher checks the file alone, and a torn page there may live whole in the log.
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 found = [
                     row[0] for row in self._connection.execute("PRAGMA cipher_integrity_check")
                 ]
