@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import struct
+import threading
 from typing import Any
 
 import zstandard
@@ -26,11 +27,13 @@ MAX_DEPTH = 32
 
 _LENGTH = struct.Struct(">I")
 _LEVEL = 3
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+_COMPRESSORS = threading.local()
 
 
 def canonical(value: object) -> bytes:
     """JSON with sorted keys, no spaces, UTF-8: the same value gives the same bytes."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    return _CANONICAL.encode(value).encode()
 
 
 def digest(value: object) -> str:
@@ -40,7 +43,11 @@ def digest(value: object) -> str:
 
 def squeeze(data: bytes, level: int = _LEVEL) -> bytes:
     """One zstd frame (RFC 8878) with its content's size."""
-    return zstandard.ZstdCompressor(level=level).compress(data)
+    # Making a compressor costs four times what a small message does; each thread keeps its own.
+    kept: dict[int, zstandard.ZstdCompressor] = _COMPRESSORS.__dict__
+    if level not in kept:
+        kept[level] = zstandard.ZstdCompressor(level=level)
+    return kept[level].compress(data)
 
 
 def unsqueeze(data: bytes, limit: int) -> bytes:

@@ -20,7 +20,7 @@ _COUNT = validate.Range(min=0, max=2**53)
 
 @dataclass(frozen=True, slots=True)
 class EnrolRequest:
-    """A device introduces itself, by raw public keys: `key` Ed25519, `box` hybrid or X25519."""
+    """A device introduces itself, by raw public keys: `key` Ed25519, `box` X25519."""
 
     code: str
     proof: bytes
@@ -118,7 +118,7 @@ class _Enrol(Schema):
     code = fields.String(required=True, validate=validate.Regexp(r"\A[0-9a-f]{32}\Z"))
     proof = _Base64(32)
     key = _Base64(32)
-    box = _Base64(32, 1216)
+    box = _Base64(32)
     software = fields.String(validate=_SHORT)
     label = fields.String(validate=_SHORT)
 

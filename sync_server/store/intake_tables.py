@@ -1,4 +1,4 @@
-"""The tables of the intake: devices, what they sent, what was answered, and what goes back to them."""
+"""The tables of the intake: devices, what they sent, what was answered, what goes back."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ devices = Table(
     Column("held_to", BigInteger, nullable=False, default=0),
     Column("told_revoked_ms", BigInteger, nullable=False, default=0),
 )
-"""`held_to`: every counter up to it is held. `seen_ms`: the last round. `unsent`: as last reported."""
+"""`held_to`: every counter up to it is held. `seen_ms`: the last round. `unsent`: as reported."""
 
 envelopes = Table(
     "envelopes",
@@ -194,6 +194,7 @@ forms = Table(
     _key("form", 255),
     _key("version", 255),
     Column("hash", String(64), nullable=False),
+    Column("whole_hash", String(64), nullable=False),
     Column("title", Text, nullable=False),
     Column("size", BigInteger, nullable=False),
     Column("source", String(64), nullable=False),

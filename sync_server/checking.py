@@ -1,0 +1,199 @@
+"""Opening and checking: what a sealed submission says, and whether its form's own rules hold.
+
+The slow part of the intake, so it happens outside of every transaction and, where the server has
+several cores, in worker processes.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from typing import TYPE_CHECKING, Protocol
+
+from schemas.envelope import Payload, parse
+from schemas.problems import Refused
+from sync_server import blobs
+from sync_server.signatures import Keys
+from sync_server.store import published
+from sync_server.store.engine import Store, open_store
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from forms.form import Form
+    from schemas.envelope import Envelope
+
+SHELF = 32
+"""Compiled forms that one process keeps."""
+PIECE = 16
+"""Submissions that one worker process is given at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What came of one submission.
+
+    `state` is received (no key opens it yet), checked, refused or parked. `opened` is the payload as
+    it was packed, b"" where it does not open; `faults` are (place, rule, reason).
+    """
+
+    state: str
+    problem: str = ""
+    detail: str = ""
+    opened: bytes = b""
+    instance_id: str = ""
+    parent: str = ""
+    faults: tuple[tuple[str, str, str], ...] = ()
+
+
+class Checker(Protocol):
+    """Judges sealed submissions, in the order given. Their signatures were checked before."""
+
+    def judge(self, envelopes: Sequence[bytes]) -> list[Judged]: ...
+
+    def close(self) -> None: ...
+
+
+class Shelf:
+    """The forms as the engine reads them, the last used kept."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._held: dict[tuple[str, str, str], Form] = {}
+        self._lock = threading.Lock()
+
+    def form(self, form: str, version: str, form_hash: str) -> Form | None:
+        """The form of exactly that hash, None where it is not published."""
+        from forms.form import Form  # noqa: PLC0415  the engine is read when it is first needed
+
+        wanted = (form, version, form_hash)
+        with self._lock:
+            found = self._held.pop(wanted, None)
+            if found is None:
+                row = self._store.read(lambda tx: published.find(tx, form, version, form_hash))
+                if row is None:
+                    return None
+                files = self._store.read(
+                    lambda tx: {one: blobs.content(tx, "", held) for one, held in row.files()}
+                )
+                found = Form.load(files.pop(""), files)
+            self._held[wanted] = found
+            while len(self._held) > SHELF:
+                del self._held[next(iter(self._held))]
+            return found
+
+
+def open_payload(keys: Keys, envelope: Envelope) -> tuple[Payload, bytes]:
+    """What lies under the seal, and its packed bytes. Raises `Refused`."""
+    header = envelope.header
+    opened = keys.open(header.key, envelope.body, envelope.info)
+    payload = Payload.unpack(opened)
+    if (payload.form, payload.version, payload.form_hash) != (
+        header.form,
+        header.version,
+        header.form_hash,
+    ):
+        raise Refused("payload-differs", "another form than its header says")
+    outside = {one.hash for one in header.attachments}
+    if {one.hash for one in payload.files.values()} != outside:
+        raise Refused("payload-differs", "other attachments than its header says")
+    if not 0 < len(payload.instance_id) <= 255 or len(payload.parent) > 255:
+        raise Refused("payload-differs", "an instance id has 1 to 255 characters")
+    return payload, opened
+
+
+def judge(keys: Keys, shelf: Shelf, sealed: bytes) -> Judged:
+    """Opens one submission and checks it by its own form."""
+    try:
+        payload, opened = open_payload(keys, parse(sealed))
+    except Refused as error:
+        code = error.problem.code
+        # A missing key may yet come; a broken seal stays broken.
+        state = "received" if code == "key-unknown" else "refused"
+        return Judged(state, code, error.problem.detail)
+    known = (opened, payload.instance_id, payload.parent)
+    form = shelf.form(payload.form, payload.version, payload.form_hash)
+    if form is None:
+        return Judged("parked", "form-unknown", "", *known)
+    faults = check_answers(form, payload)
+    if faults:
+        return Judged("refused", "answers-refused", f"{len(faults)} faults", *known, faults)
+    return Judged("checked", "", "", *known)
+
+
+def check_answers(form: Form, payload: Payload) -> tuple[tuple[str, str, str], ...]:
+    """(place, rule, reason) of each fault, by the same engine that asked the questions."""
+    from forms.check import check  # noqa: PLC0415  the engine is read when it is first needed
+
+    xml = payload.xml.encode()
+    found = [
+        (fault.ref, fault.kind, fault.reason)
+        for fault in check(form, xml, attachments=payload.files.keys())
+    ]
+    told = named_instance(xml)
+    if told and told != payload.instance_id:
+        found.append(("meta/instanceID", "form", "the XML names another instance"))
+    return tuple(found)
+
+
+def named_instance(xml: bytes) -> str:
+    """The instanceID in the XML, "" where there is none or more than one."""
+    from forms.markup import BadMarkup, local, parse as parse_xml, text  # noqa: PLC0415  as above
+
+    try:
+        found = [one for one in parse_xml(xml).iter() if local(one) == "instanceID"]
+    except BadMarkup:
+        return ""
+    return text(found[0]).strip() if len(found) == 1 else ""
+
+
+class Inline:
+    """Judges in the calling thread: for the command line, and for small servers."""
+
+    def __init__(self, store: Store, keys: Keys) -> None:
+        self._keys = keys
+        self._shelf = Shelf(store)
+
+    def judge(self, envelopes: Sequence[bytes]) -> list[Judged]:
+        return [judge(self._keys, self._shelf, one) for one in envelopes]
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+_HERE: list[Inline] = []
+
+
+def _begin(database: str, ring: bytes) -> None:
+    _HERE[:] = [Inline(open_store(database), Keys.parse(ring, "the server"))]
+
+
+def _piece(envelopes: Sequence[bytes]) -> list[Judged]:
+    return _HERE[0].judge(envelopes)
+
+
+class Workers:
+    """Judges in worker processes, each with its own forms and its own connection."""
+
+    def __init__(self, database: str, keys: Keys, count: int) -> None:
+        self._pool = ProcessPoolExecutor(
+            count,
+            mp_context=get_context("spawn"),
+            initializer=_begin,
+            initargs=(database, keys.dump()),
+        )
+
+    def judge(self, envelopes: Sequence[bytes]) -> list[Judged]:
+        pieces = [envelopes[at : at + PIECE] for at in range(0, len(envelopes), PIECE)]
+        return [one for piece in self._pool.map(_piece, pieces) for one in piece]
+
+    def close(self) -> None:
+        self._pool.shutdown()
+
+
+def faults_json(faults: Sequence[tuple[str, str, str]]) -> bytes:
+    """As they are kept at rest: what is said there may name what a person answered."""
+    return json.dumps([list(one) for one in faults], ensure_ascii=False).encode()

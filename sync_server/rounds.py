@@ -1,0 +1,117 @@
+"""One meeting of a device with the server: hello, what it brings, what goes back."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sqlalchemy import insert, select, update
+
+from schemas.messages import RoundReply
+from sync_server import blobs, enrol, pull
+from sync_server.intake import Outcome, current_epoch, take_batch
+from sync_server.pull import Cursor
+from sync_server.store.engine import last_sequence
+from sync_server.store.intake_tables import devices, envelopes, epochs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from schemas.messages import RoundRequest
+    from sync_server.desk import Desk
+    from sync_server.enrol import Device
+    from sync_server.store.engine import Tx
+
+
+def meet(
+    desk: Desk,
+    device: Device,
+    request: RoundRequest,
+    sealed: Sequence[bytes],
+    *,
+    by: str = "network",
+    clock_ms: int | None = None,
+) -> RoundReply:
+    """Takes the batch in, if there is one, and says what the device does not know yet.
+
+    `clock_ms` is the device's clock; None where the round did not happen now (a bundle).
+    Raises `Refused("batch-changed")`.
+    """
+    outcome = Outcome("")
+    if request.batch:
+        outcome = take_batch(desk, device, request.batch, sealed, by=by)
+    at_ms = desk.now_ms()
+    cursor = Cursor.parse(desk, device.device, request.cursor)
+    fresh_epoch = desk.new_id().replace("-", "")[:12]
+
+    def hello(tx: Tx) -> None:
+        if cursor and _was_restored(tx, device, cursor):
+            why = f"{device.device} holds the server's word for more than the server has"
+            tx.execute(insert(epochs).values(area="", epoch=fresh_epoch, begun_ms=at_ms, why=why))
+        values = {"seen_ms": at_ms, "unsent": max(0, request.unsent - len(outcome.receipts))}
+        if request.software:
+            values["software"] = request.software  # type: ignore[assignment]
+        if clock_ms is not None:
+            values["skew_ms"] = clock_ms - at_ms
+        tx.execute(
+            update(devices)
+            .where(devices.c.area == device.area, devices.c.device == device.device)
+            .values(**values)
+        )
+
+    desk.store.transaction(hello, lock=device.area)
+
+    def look(tx: Tx) -> RoundReply:
+        epoch = current_epoch(tx)
+        after = cursor.sequence if cursor and cursor.epoch == epoch else 0
+        held_to = enrol.find(tx, device.device).held_to
+        page, reached, more = pull.items(tx, desk, device, after, request.page)
+        return RoundReply(
+            time_ms=at_ms,
+            epoch=epoch,
+            cursor=Cursor(epoch, reached, held_to).token(desk, device.device),
+            lease_s=desk.config.lease_s,
+            batch=outcome.batch,
+            receipts=outcome.receipts,
+            refused=outcome.refused,
+            parked=outcome.parked,
+            blobs=blobs.missing(tx, device.area, device.device),
+            again=_again(tx, device, held_to, request.acknowledged),
+            keys=pull.keys(desk, request.keys),
+            forms=pull.forms(tx, request.forms),
+            items=tuple(page),
+            more=more,
+        )
+
+    return desk.store.read(look)
+
+
+def _was_restored(tx: Tx, device: Device, cursor: Cursor) -> bool:
+    """Whether the server once held more than now, by its own word."""
+    if cursor.epoch != current_epoch(tx):
+        return False
+    if cursor.sequence > last_sequence(tx, device.area):
+        return True
+    return cursor.held_to > enrol.find(tx, device.device).held_to
+
+
+def _again(tx: Tx, device: Device, held_to: int, acknowledged: int) -> tuple[tuple[int, int], ...]:
+    """The ranges of counters up to `acknowledged` that are not here."""
+    if acknowledged <= held_to:
+        return ()
+    here = set(
+        tx.execute(
+            select(envelopes.c.counter).where(
+                envelopes.c.area == device.area,
+                envelopes.c.device == device.device,
+                envelopes.c.counter > held_to,
+                envelopes.c.counter <= acknowledged,
+            )
+        ).scalars()
+    )
+    ranges: list[tuple[int, int]] = []
+    first = held_to + 1
+    for counter in sorted({*here, acknowledged + 1}):
+        if counter > first:
+            ranges.append((first, counter - 1))
+        first = counter + 1
+    return tuple(ranges[:500])

@@ -1,0 +1,83 @@
+"""The web application: every door of the server in one Flask app, and waitress to serve it."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from flask import Flask, Response, request
+
+from schemas.frames import MAX_BODY
+
+if TYPE_CHECKING:
+    from flask.typing import ResponseReturnValue
+
+    from sync_server.desk import Desk
+
+DOORS = ("sync", "supervisor", "openrosa", "portal", "api")
+"""Modules of `sync_server.web`, each with `blueprint(desk) -> Blueprint`."""
+
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'self'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'; "
+        "object-src 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+
+
+def create_app(desk: Desk) -> Flask:
+    """The application around one desk. Nothing in it is global."""
+    app = Flask("sync_server.web", static_folder="static", template_folder="templates")
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1024
+    app.config["MAX_FORM_MEMORY_SIZE"] = 1024 * 1024
+    for door in DOORS:
+        name = f"sync_server.web.{door}"
+        if find_spec(name):
+            app.register_blueprint(import_module(name).blueprint(desk))
+
+    @app.get("/healthz")
+    def _health() -> ResponseReturnValue:
+        desk.store.read(lambda tx: tx.exec_driver_sql("select 1").scalar())
+        return {"ok": True}
+
+    @app.after_request
+    def _guard(reply: Response) -> Response:
+        for name, value in _HEADERS.items():
+            reply.headers.setdefault(name, value)
+        if not request.path.startswith("/static/"):
+            # Pages and answers hold personal data: no cache may keep them.
+            reply.headers.setdefault("Cache-Control", "no-store")
+        if request.is_secure:
+            reply.headers.setdefault("Strict-Transport-Security", "max-age=31536000")
+        return reply
+
+    return app
+
+
+def serve(app: Flask, *, host: str, port: int, threads: int = 8, ready: Any = None) -> None:
+    """Serves until interrupted. `ready` is called with the real port once connections are taken."""
+    from waitress.server import create_server  # noqa: PLC0415  only who serves waits for it
+
+    server = create_server(
+        app,
+        host=host,
+        port=port,
+        threads=threads,
+        ident="",
+        max_request_body_size=MAX_BODY + 65_536,
+        channel_timeout=120,
+        cleanup_interval=30,
+    )
+    if ready:
+        ready(server.effective_port)
+    try:
+        server.run()
+    finally:
+        server.close()
