@@ -44,10 +44,10 @@ def digest(value: object) -> str:
 def squeeze(data: bytes, level: int = _LEVEL) -> bytes:
     """One zstd frame (RFC 8878) with its content's size."""
     # Making a compressor costs four times what a small message does; each thread keeps its own.
-    kept: dict[int, zstandard.ZstdCompressor] = _COMPRESSORS.__dict__
+    kept: dict[Any, Any] = _COMPRESSORS.__dict__
     if level not in kept:
         kept[level] = zstandard.ZstdCompressor(level=level)
-    return kept[level].compress(data)
+    return bytes(kept[level].compress(data))
 
 
 def unsqueeze(data: bytes, limit: int) -> bytes:
