@@ -22,11 +22,14 @@ def main() -> int:
     parser.add_argument("--quick", action="store_true", help="under a minute")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write the rows there")
     chosen = parser.parse_args()
-    rows = importlib.import_module(f"benchmarks.{chosen.name}").run(quick=chosen.quick)
+    benchmark = importlib.import_module(f"benchmarks.{chosen.name}")
+    rows = benchmark.run(quick=chosen.quick)
     print(", ".join(f"{key} {value}" for key, value in machine().items()))
     print(show(rows))
     if chosen.json:
         write(rows, chosen.json)
+        if hasattr(benchmark, "draw"):
+            benchmark.draw(rows, chosen.json.with_suffix(".svg"))
     return 0 if all(row.met is not False for row in rows) else 1
 
 
