@@ -1,0 +1,903 @@
+"""From an expression's tree to closures over the instance tree, and to what it depends on."""
+
+from __future__ import annotations
+
+import math
+import operator
+from typing import TYPE_CHECKING, cast
+
+from forms.language import axes
+from forms.language.core import Code, Conversions, Frame
+from forms.language.syntax import (
+    BadExpression,
+    Binary,
+    Call,
+    Filter,
+    Literal,
+    Negative,
+    Number,
+    Path,
+    Step,
+    Variable,
+    parse,
+    written,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forms.language.core import Env, Scope, Value
+    from forms.language.syntax import Expr
+    from forms.tree import Node
+
+    Where = tuple[str, ...]
+
+VOLATILE = frozenset({"now", "today", "random", "uuid", "once", "randomize", "property"})
+
+
+class Compiled:
+    """An expression ready to run on any node that stands at the path it was compiled for.
+
+    reads: the generic absolute paths of the form's own nodes that it depends on.
+    crosses: it looks at other repeat instances than the one it stands in, or at its position.
+    volatile: it may come to another value though nothing that it reads changed.
+    """
+
+    __slots__ = (
+        "_conversions",
+        "_run",
+        "ast",
+        "at",
+        "boolean",
+        "crosses",
+        "functions",
+        "instances",
+        "kind",
+        "nodes",
+        "number",
+        "reads",
+        "string",
+        "text",
+        "value",
+        "volatile",
+    )
+
+    def __init__(self, text: str, ast: Expr, code: Code, compiler: Compiler) -> None:
+        self.text = text
+        self.ast = ast
+        self.at = compiler.at
+        self.kind = code.kind
+        self.reads = frozenset(compiler.reads)
+        self.crosses = compiler.crosses
+        self.functions = frozenset(compiler.functions)
+        self.instances = frozenset(compiler.instances)
+        self.volatile = bool(self.functions & VOLATILE)
+        conversions = compiler.conversions
+        run, string = code.run, conversions.string(code)
+        number, truth, nodes = (
+            conversions.number(code),
+            conversions.truth(code),
+            conversions.nodes(code),
+        )
+
+        def value(node: Node, env: Env) -> Value:
+            return run(node, Frame(env, node))
+
+        def as_string(node: Node, env: Env) -> str:
+            return string(node, Frame(env, node))
+
+        def as_number(node: Node, env: Env) -> float:
+            return number(node, Frame(env, node))
+
+        def as_boolean(node: Node, env: Env) -> bool:
+            return truth(node, Frame(env, node))
+
+        def as_nodes(node: Node, env: Env) -> list[Node]:
+            return nodes(node, Frame(env, node))
+
+        self.value = value if code.kind != "d" else self._single(conversions, value)
+        self.string = as_string
+        self.number = as_number
+        self.boolean = as_boolean
+        self.nodes = as_nodes
+
+    @staticmethod
+    def _single(
+        conversions: Conversions, run: Callable[[Node, Env], Value]
+    ) -> Callable[[Node, Env], Value]:
+        """A node-set that is stored or shown is the text of its first node."""
+
+        def value(node: Node, env: Env) -> Value:
+            return conversions.to_text(run(node, env))
+
+        return value
+
+    def __repr__(self) -> str:
+        return f"<{self.text}>"
+
+
+class Compiler:
+    """Compiles one expression; gathers on the way what it reads."""
+
+    def __init__(self, text: str, at: Where, scope: Scope) -> None:
+        self.text = text
+        self.at = at
+        self.scope = scope
+        self.conversions = Conversions(scope.dialect)
+        self.reads: set[Where] = set()
+        self.functions: set[str] = set()
+        self.instances: set[str] = set()
+        self.crosses = False
+        self.in_predicate = 0
+
+    def fail(self, reason: str) -> BadExpression:
+        return BadExpression(self.text, 0, reason)
+
+    # -- expressions
+
+    def compile(self, expr: Expr, where: Where | None) -> Code:
+        """`where` is the generic path of the node that the piece runs on; None in a list."""
+        match expr:
+            case Literal(value):
+                return Code("s", lambda _node, _frame: value, constant=True)
+            case Number(value):
+                return Code("n", lambda _node, _frame: value, constant=True)
+            case Negative(operand):
+                return self._negative(operand, where)
+            case Binary():
+                return self._binary(expr, where)
+            case Path():
+                return self._path(expr, where)
+            case Filter(source, predicates):
+                return self._filter(source, predicates, where)
+            case Call():
+                return self._call(expr, where)
+            case Variable(name):
+                raise self.fail(f"there is no variable ${name}; a question is named ${{{name}}}")
+
+    def _negative(self, operand: Expr, where: Where | None) -> Code:
+        code = self.compile(operand, where)
+        number = self.conversions.number(code)
+        return self._folded(
+            Code("n", lambda node, frame: -number(node, frame), constant=code.constant)
+        )
+
+    @staticmethod
+    def _folded(code: Code) -> Code:
+        """A constant piece is worked out once, where it needs no node, clock or luck to do so."""
+        if not code.constant or code.kind not in {"s", "n", "b"}:
+            return code
+        try:
+            value = code.run(None, None)  # type: ignore[arg-type] # it asks neither
+        except (AttributeError, TypeError):
+            return code
+        return Code(code.kind, lambda _node, _frame: value, constant=True)
+
+    def _call(self, expr: Call, where: Where | None) -> Code:
+        from forms.language.functions import FUNCTIONS  # noqa: PLC0415 - they compile in turn
+
+        name = expr.name
+        found = FUNCTIONS.get(name)
+        if found is not None and self.scope.dialect == "xpath" and not found.core:
+            found = None
+        if found is None:
+            raise self.fail(f"there is no function {name}()")
+        count = len(expr.arguments)
+        if count < found.least or (found.most is not None and count > found.most):
+            most = found.most
+            wanted = (
+                str(found.least)
+                if most == found.least
+                else f"at least {found.least}"
+                if most is None
+                else f"{found.least} to {most}"
+            )
+            raise self.fail(f"{name}() takes {wanted} arguments, not {count}")
+        self.functions.add(name)
+        return found.build(self, expr.arguments, where)
+
+    def _filter(self, source: Expr, predicates: tuple[Expr, ...], where: Where | None) -> Code:
+        code = self.compile(source, where)
+        if code.kind not in {"d", "v"}:
+            raise self.fail("only nodes can be filtered by [...]")
+        nodes = self.conversions.nodes(code)
+        keep = [self._predicate(one, code.where) for one in predicates]
+
+        def filtered(node: Node, frame: Frame) -> list[Node]:
+            found = nodes(node, frame)
+            for one in keep:
+                found = one(found, frame)
+            return found
+
+        return Code("d", filtered, where=code.where)
+
+    # -- operators
+
+    def _binary(self, expr: Binary, where: Where | None) -> Code:
+        sign = expr.operator
+        left = self.compile(expr.left, where)
+        right = self.compile(expr.right, where)
+        constant = left.constant and right.constant
+        if sign == "|":
+            return self._union(left, right)
+        if sign in {"and", "or"}:
+            one, other = self.conversions.truth(left), self.conversions.truth(right)
+            if sign == "and":
+                return self._folded(
+                    Code("b", lambda n, f: one(n, f) and other(n, f), constant=constant)
+                )
+            return self._folded(Code("b", lambda n, f: one(n, f) or other(n, f), constant=constant))
+        if sign in {"=", "!="}:
+            return self._folded(self._equal(left, right, negated=sign == "!=", constant=constant))
+        if sign in {"<", "<=", ">", ">="}:
+            return self._folded(self._ordered(sign, left, right, constant=constant))
+        return self._folded(self._arithmetic(sign, left, right, constant=constant))
+
+    def _arithmetic(self, sign: str, left: Code, right: Code, *, constant: bool) -> Code:
+        one, other = self.conversions.number(left), self.conversions.number(right)
+        if sign == "+":
+            return Code("n", lambda n, f: one(n, f) + other(n, f), constant=constant)
+        if sign == "-":
+            return Code("n", lambda n, f: one(n, f) - other(n, f), constant=constant)
+        if sign == "*":
+            return Code("n", lambda n, f: one(n, f) * other(n, f), constant=constant)
+        work = divided if sign == "div" else remainder
+        return Code("n", lambda n, f: work(one(n, f), other(n, f)), constant=constant)
+
+    def _union(self, left: Code, right: Code) -> Code:
+        if left.kind not in {"d", "v"} or right.kind not in {"d", "v"}:
+            raise self.fail("only nodes can be joined by |")
+        one, other = self.conversions.nodes(left), self.conversions.nodes(right)
+
+        def joined(node: Node, frame: Frame) -> list[Node]:
+            return axes.in_order([*one(node, frame), *other(node, frame)])
+
+        return Code("d", joined, where=left.where)
+
+    def _ordered(self, sign: str, left: Code, right: Code, *, constant: bool) -> Code:
+        compare = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}[sign]
+        conversions = self.conversions
+        if left.kind in "ds" and right.kind in "ds" and conversions.dialect == "webforms":
+            pass
+        if left.kind in {"s", "n", "b"} and right.kind in {"s", "n", "b"}:
+            one, other = conversions.number(left), conversions.number(right)
+            return Code("b", lambda n, f: compare(one(n, f), other(n, f)), constant=constant)
+        if left.kind == "d" and right.kind in {"n", "s"}:
+            nodes, number = left.run, conversions.number(right)
+            to_number = conversions.number_of_text
+
+            def left_nodes(node: Node, frame: Frame) -> bool:
+                found = nodes(node, frame)
+                if not found:
+                    return False
+                limit = number(node, frame)
+                return any(
+                    compare(to_number(one.string_value(), frame), limit)
+                    for one in found  # type: ignore[union-attr]
+                )
+
+            return Code("b", left_nodes)
+        one_value, other_value = left.run, right.run
+
+        def any_values(node: Node, frame: Frame) -> bool:
+            first, second = one_value(node, frame), other_value(node, frame)
+            return any(
+                compare(a, b)
+                for a in conversions_numbers(conversions, first, second, frame)
+                for b in conversions_numbers(conversions, second, first, frame)
+            )
+
+        return Code("b", any_values)
+
+    def _equal(self, left: Code, right: Code, *, negated: bool, constant: bool) -> Code:
+        conversions = self.conversions
+        if left.kind == "s" and right.kind == "d" or left.kind in "nb" and right.kind == "d":
+            left, right = right, left
+        kinds = left.kind + right.kind
+        if kinds == "ds" or kinds == "dd":
+            return self._equal_nodes(left, right, negated=negated)
+        if kinds == "ss":
+            a, b = left.run, right.run
+            if negated:
+                return Code("b", lambda n, f: a(n, f) != b(n, f), constant=constant)
+            return Code("b", lambda n, f: a(n, f) == b(n, f), constant=constant)
+        if kinds == "dn":
+            nodes, number = left.run, cast("Callable[[Node, Frame], float]", right.run)
+            to_number = conversions.number_of_text
+
+            def number_among(node: Node, frame: Frame) -> bool:
+                wanted = number(node, frame)
+                for one in nodes(node, frame):  # type: ignore[union-attr]
+                    if (to_number(one.string_value(), frame) == wanted) is not negated:
+                        return True
+                return False
+
+            if self.conversions.java and negated:
+                # Collect compares the one value that there is, and a blank is unlike any number.
+                value = conversions.number(left)
+                return Code("b", lambda n, f: value(n, f) != number(n, f))
+            return Code("b", number_among)
+        if "v" not in kinds and "d" not in kinds:
+            if "b" in kinds:
+                one, other = conversions.truth(left), conversions.truth(right)
+                return Code(
+                    "b", lambda n, f: (one(n, f) == other(n, f)) is not negated, constant=constant
+                )
+            first, second = conversions.number(left), conversions.number(right)
+            return Code(
+                "b", lambda n, f: (first(n, f) == second(n, f)) is not negated, constant=constant
+            )
+        a, b = left.run, right.run
+        return Code(
+            "b", lambda n, f: conversions_equal(conversions, a(n, f), b(n, f), f, negated=negated)
+        )
+
+    def _equal_nodes(self, left: Code, right: Code, *, negated: bool) -> Code:
+        conversions = self.conversions
+        if conversions.java:
+            return self._equal_single(left, right, negated=negated)
+        a, b = left.run, right.run
+        if right.kind == "s":
+
+            def text_among(node: Node, frame: Frame) -> bool:
+                wanted = b(node, frame)
+                for one in a(node, frame):  # type: ignore[union-attr]
+                    if (one.string_value() == wanted) is not negated:
+                        return True
+                return False
+
+            return Code("b", text_among)
+        return Code(
+            "b", lambda n, f: conversions_equal(conversions, a(n, f), b(n, f), f, negated=negated)
+        )
+
+    def _equal_single(self, left: Code, right: Code, *, negated: bool) -> Code:
+        """Collect: a node-set in a comparison is its one value, blank where there is none; typed
+        numbers compare as numbers. Several nodes compare as XPath has it: any of them."""
+        conversions = self.conversions
+        a, b = left.run, right.run
+        text_of = conversions.text_of
+        right_nodes = right.kind == "d"
+
+        def equal(node: Node, frame: Frame) -> bool:
+            ones = cast("list[Node]", a(node, frame))
+            other = b(node, frame)
+            if right_nodes:
+                others = cast("list[Node]", other)
+                if len(others) > 1 or len(ones) > 1:
+                    return conversions_equal(conversions, ones, others, frame, negated=negated)
+                wanted = text_of(others[0]) if others else ""
+            else:
+                wanted = cast("str", other)
+                if len(ones) > 1:
+                    return any((text_of(one) == wanted) is not negated for one in ones)
+            if not ones:
+                return (wanted == "") is not negated
+            one = ones[0]
+            text = text_of(one)
+            same = text == wanted
+            if (
+                not same
+                and text
+                and wanted
+                and one.defn is not None
+                and one.defn.type in {"int", "decimal"}
+            ):
+                same = conversions.parse_number(text) == conversions.parse_number(wanted)
+            return same is not negated
+
+        return Code("b", equal)
+
+    # -- paths
+
+    def _path(self, expr: Path, where: Where | None) -> Code:
+        steps = tuple(
+            step
+            for step in expr.steps
+            if not (step.axis == "self" and step.test == "node()" and not step.predicates)
+        )
+        if expr.start == "/":
+            if steps and self.at and self.scope.root and self.scope.dialect != "xpath":
+                return self._own_path(steps)
+            return self._walk(self._root(), (), steps, where)
+        if expr.start == "":
+            if where is not None and not self.in_predicate and self._simple(steps):
+                return self._near(steps, where)
+            here = Code("d", lambda node, _frame: [node], where=where)
+            return self._walk(here, where, steps, where)
+        start = cast("Expr", expr.start)
+        code = self.compile(start, where)
+        if code.kind not in {"d", "v"}:
+            raise self.fail(f"{written(start)} gives no nodes that a path could go on from")
+        return self._walk(code, code.where, steps, where)
+
+    def _root(self) -> Code:
+        if self.scope.dialect == "xpath":
+            return Code("d", lambda node, _frame: [node.top()], where=())
+
+        def document(_node: Node, frame: Frame) -> list[Node]:
+            return [axes.document_of(frame.env.root)]
+
+        return Code("d", document, where=())
+
+    @staticmethod
+    def _simple(steps: tuple[Step, ...]) -> bool:
+        """Up some levels and then down by names, without a predicate."""
+        down = False
+        for step in steps:
+            if step.predicates:
+                return False
+            if step.axis == "parent" and step.test == "node()":
+                if down:
+                    return False
+            elif step.axis in {"child", "attribute"} and _is_name(step.test):
+                down = True
+            else:
+                return False
+        return True
+
+    def _read(self, path: Where) -> None:
+        self.reads.add(path)
+
+    def _own_path(self, steps: tuple[Step, ...]) -> Code:
+        """An absolute path into the form's own data: pinned to the repeat instances that the
+        expression stands in, up to its last step or first predicate."""
+        shared = 0
+        names: list[str] = []
+        for number, step in enumerate(steps):
+            if (
+                step.axis not in {"child", "attribute"}
+                or not _is_name(step.test)
+                or step.predicates
+            ):
+                break
+            name = _bare(step.test)
+            names.append("@" + name if step.axis == "attribute" else name)
+            last = number == len(steps) - 1
+            if not last and shared == number and number < len(self.at) and self.at[number] == name:
+                shared += 1
+        if shared == 0:
+            return self._walk(self._root(), (), steps, None)
+        ups = len(self.at) - shared
+        top_name = self.at[shared - 1]
+        base = self.at[:shared]
+
+        def pinned(_node: Node, frame: Frame) -> list[Node]:
+            node: Node | None = frame.current
+            for _ in range(ups):
+                if node is None:
+                    break
+                node = node.parent
+            if node is None or node.name != top_name:
+                # The expression runs on a node elsewhere (a choice of a list): the first instances.
+                node = frame.env.root
+                for name in base[1:]:
+                    found = node.kids.get(name)
+                    if not found:
+                        return []
+                    node = found[0]
+            return [node]
+
+        rest = steps[shared:]
+        if all(
+            not step.predicates and step.axis in {"child", "attribute"} and _is_name(step.test)
+            for step in rest
+        ):
+            return self._down(pinned, base, rest)
+        return self._walk(Code("d", pinned, where=base), base, rest, None)
+
+    def _near(self, steps: tuple[Step, ...], where: Where) -> Code:
+        ups = sum(step.axis == "parent" for step in steps)
+        if ups > len(where):
+            return Code("d", lambda _node, _frame: [])
+        base = where[: len(where) - ups]
+        rest = steps[ups:]
+        if not rest:
+            self._read(base)
+
+        def climb(node: Node, _frame: Frame) -> list[Node]:
+            here: Node | None = node
+            for _ in range(ups):
+                if here is None:
+                    return []
+                here = here.parent
+            return [] if here is None else [here]
+
+        if not rest:
+            if not ups:
+                return Code("d", lambda node, _frame: [node] if node.relevant else [], where=base)
+
+            def there(node: Node, frame: Frame) -> list[Node]:
+                return [one for one in climb(node, frame) if one.relevant]
+
+            return Code("d", there, where=base)
+        return self._down(climb, base, rest)
+
+    def _down(
+        self,
+        start: Callable[[Node, Frame], list[Node]],
+        base: Where,
+        steps: tuple[Step, ...],
+    ) -> Code:
+        """From the starting node down by names: the shape of nearly every path."""
+        where = base
+        for step in steps:
+            name = _bare(step.test)
+            where = (*where, "@" + name if step.axis == "attribute" else name)
+            if where in self.scope.repeats:
+                self.crosses = True
+        self._read(where)
+        names = tuple(_bare(step.test) for step in steps)
+        if any(step.axis == "attribute" for step in steps):
+            return self._walk(Code("d", start, where=base), base, steps, None)
+        if len(names) == 1:
+            name = names[0]
+
+            def one_down(node: Node, frame: Frame) -> list[Node]:
+                begun = start(node, frame)
+                if not begun:
+                    return begun
+                found = begun[0].kids.get(name)
+                if not found:
+                    return []
+                if len(found) == 1:
+                    return found if found[0].relevant else []
+                frame.spend(len(found))
+                return [one for one in found if one.relevant]
+
+            return Code("d", one_down, where=where)
+
+        def down(node: Node, frame: Frame) -> list[Node]:
+            found = start(node, frame)
+            for name in names:
+                if len(found) == 1:
+                    found = found[0].kids.get(name, [])
+                else:
+                    frame.spend(len(found))
+                    found = [kid for one in found for kid in one.kids.get(name, ())]
+            if len(found) == 1:
+                return found if found[0].relevant else []
+            return [one for one in found if one.relevant]
+
+        return Code("d", down, where=where)
+
+    def _walk(
+        self, start: Code, base: Where | None, steps: tuple[Step, ...], _outer: Where | None
+    ) -> Code:
+        """Any path at all, step by step."""
+        where = base
+        moves: list[Callable[[list[Node], Frame], list[Node]]] = []
+        for step in steps:
+            before = where
+            where = self._onward(where, step)
+            if where is not None and where in self.scope.repeats:
+                self.crosses = True
+            if step.predicates and where is not None:
+                self._read(where)
+            lookup = self._lookup(step, before, where) if step.predicates else None
+            moves.append(lookup or self._move(step, where))
+        if where is not None and where:
+            self._read(where)
+        begin = self.conversions.nodes(start)
+
+        def walked(node: Node, frame: Frame) -> list[Node]:
+            found = begin(node, frame)
+            for move in moves:
+                if not found:
+                    return found
+                found = move(found, frame)
+            for one in found:
+                if not one.relevant:
+                    return [each for each in found if each.relevant]
+            return found
+
+        return Code("d", walked, where=where)
+
+    def _onward(self, where: Where | None, step: Step) -> Where | None:
+        """The generic path after the step; None where it is not one of the form's own."""
+        if where is None:
+            return None
+        if step.axis == "parent" and step.test == "node()":
+            return where[:-1] if where else None
+        if step.axis == "self":
+            return where
+        if step.axis in {"child", "attribute"} and _is_name(step.test):
+            name = _bare(step.test)
+            return (*where, "@" + name if step.axis == "attribute" else name)
+        for path in self.scope.paths:
+            # Which ones it will be is known only when it runs: it may be any below.
+            if path[: len(where)] == where or step.axis not in {"child", "descendant"}:
+                self.reads.add(path)
+        self.crosses = True
+        return None
+
+    def _move(self, step: Step, where: Where | None) -> Callable[[list[Node], Frame], list[Node]]:
+        take = axes.taker(step.axis, step.test, self.scope)
+        keep = [self._predicate(one, where) for one in step.predicates]
+        tidy = step.axis not in {"child", "attribute", "self"}
+        if not keep and not tidy:
+
+            def plainly(nodes: list[Node], frame: Frame) -> list[Node]:
+                if len(nodes) == 1:
+                    found = take(nodes[0])
+                else:
+                    found = [one for node in nodes for one in take(node)]
+                frame.spend(len(found) + len(nodes))
+                return found
+
+            return plainly
+        backward = step.axis in {"ancestor", "ancestor-or-self", "preceding", "preceding-sibling"}
+
+        def move(nodes: list[Node], frame: Frame) -> list[Node]:
+            gathered: list[Node] = []
+            for node in nodes:
+                found = take(node)
+                frame.spend(len(found) + 1)
+                for one in keep:
+                    found = one(found, frame)
+                gathered.extend(found)
+            if tidy and (backward or len(nodes) > 1):
+                return axes.in_order(gathered)
+            return gathered
+
+        return move
+
+    # -- predicates
+
+    def _predicate(
+        self, expr: Expr, where: Where | None
+    ) -> Callable[[list[Node], Frame], list[Node]]:
+        """From candidates to those for which it holds; a number asks for that place."""
+        if isinstance(expr, Number):
+            place = expr.value
+            self.crosses = True
+
+            def pick(nodes: list[Node], _frame: Frame) -> list[Node]:
+                if place != int(place) or not 1 <= place <= len(nodes):
+                    return []
+                return [nodes[int(place) - 1]]
+
+            return pick
+        code = self._inside(expr, where)
+        if code.kind == "n":
+            number = cast("Callable[[Node, Frame], float]", code.run)
+
+            def at_place(node: Node, frame: Frame) -> bool:
+                return number(node, frame) == frame.place
+
+            holds = at_place
+        elif code.kind == "v":
+            run, to_truth = code.run, self.conversions.to_truth
+
+            def either(node: Node, frame: Frame) -> bool:
+                value = run(node, frame)
+                if isinstance(value, float):
+                    return value == frame.place
+                return to_truth(value)
+
+            holds = either
+        else:
+            holds = self.conversions.truth(code)
+
+        def keep(nodes: list[Node], frame: Frame) -> list[Node]:
+            outer = frame.place, frame.size
+            frame.size = len(nodes)
+            frame.spend(len(nodes))
+            found = []
+            for place, node in enumerate(nodes, 1):
+                frame.place = place
+                if holds(node, frame):
+                    found.append(node)
+            frame.place, frame.size = outer
+            return found
+
+        return keep
+
+    def _inside(self, expr: Expr, where: Where | None) -> Code:
+        self.in_predicate += 1
+        code = self.compile(expr, where)
+        self.in_predicate -= 1
+        return code
+
+    def _lookup(
+        self, step: Step, before: Where | None, where: Where | None
+    ) -> Callable[[list[Node], Frame], list[Node]] | None:
+        """`item[name = X]` in a list that never changes: one look into an index by name.
+
+        Only where X does not depend on the item, and nothing in the predicates asks for places.
+        """
+        if before is not None or step.axis != "child" or not _is_name(step.test):
+            return None
+        first, *others = step.predicates
+        parts = list(_conjuncts(first))
+        for number, part in enumerate(parts):
+            found = _key(part)
+            if found is None:
+                continue
+            key, wanted = found
+            if not _free(wanted):
+                continue
+            code = self._inside(wanted, None)
+            if code.kind not in {"s", "n", "d"}:
+                continue
+            rest = [*parts[:number], *parts[number + 1 :], *others]
+            kept = [self._inside(one, where) for one in rest]
+            if any(one.kind not in {"b", "s", "d"} for one in kept):
+                return None
+            if {"position", "last"} & self.functions and rest:
+                return None
+            truths = [self.conversions.truth(one) for one in kept]
+            return self._indexed(_bare(step.test), key, code, truths, self._move(step, where))
+        return None
+
+    def _indexed(
+        self,
+        name: str,
+        key: str,
+        code: Code,
+        truths: list[Callable[[Node, Frame], bool]],
+        scan: Callable[[list[Node], Frame], list[Node]],
+    ) -> Callable[[list[Node], Frame], list[Node]]:
+        numeric = code.kind == "n"
+        number = self.conversions.number(code)
+        nodes = self.conversions.nodes(code) if code.kind == "d" else None
+        text = self.conversions.string(code)
+        to_number = self.conversions.number_of_text
+        java = self.conversions.java
+
+        def look(parents: list[Node], frame: Frame) -> list[Node]:
+            if len(parents) != 1 or axes.changes(parents[0]):
+                return scan(parents, frame)
+            parent = parents[0]
+            if nodes is not None:
+                several = nodes(frame.current, frame)
+                if len(several) > 1 or (not several and not java):
+                    return scan(parents, frame)
+            if parent.index is None:
+                parent.index = {}
+            index = parent.index.get((name, key, numeric))
+            if index is None:
+                index = {}
+                for one in parent.kids.get(name, ()):
+                    cells = one.kids.get(key)
+                    if not cells:
+                        if java and not numeric:
+                            index.setdefault("", []).append(one)
+                        continue
+                    for cell in cells:
+                        told = cell.string_value()
+                        value = to_number(told, frame) if numeric else told
+                        places = index.setdefault(value, [])
+                        if not places or places[-1] is not one:
+                            places.append(one)
+                parent.index[name, key, numeric] = index
+            wanted = number(frame.current, frame) if numeric else text(frame.current, frame)
+            found: list[Node] = index.get(wanted, [])
+            frame.spend(len(found))
+            for holds in truths:
+                found = [one for one in found if holds(one, frame)]
+            return found
+
+        return look
+
+
+def _conjuncts(expr: Expr) -> list[Expr]:
+    if isinstance(expr, Binary) and expr.operator == "and":
+        return [*_conjuncts(expr.left), *_conjuncts(expr.right)]
+    return [expr]
+
+
+def _key(expr: Expr) -> tuple[str, Expr] | None:
+    """(child's name, other side) of `name = other`, whichever side the name is on."""
+    if not isinstance(expr, Binary) or expr.operator != "=":
+        return None
+    for mine, other in ((expr.left, expr.right), (expr.right, expr.left)):
+        if isinstance(mine, Path) and mine.start == "":
+            steps = [one for one in mine.steps if not (one.axis == "self" and one.test == "node()")]
+            if (
+                len(steps) == 1
+                and steps[0].axis == "child"
+                and _is_name(steps[0].test)
+                and not steps[0].predicates
+            ):
+                return _bare(steps[0].test), other
+    return None
+
+
+def _free(expr: Expr) -> bool:
+    """Whether it comes to the same for every candidate: nothing in it is relative to one."""
+    match expr:
+        case Literal() | Number():
+            return True
+        case Path(start, steps):
+            if any(step.predicates for step in steps):
+                return False
+            if start == "/":
+                return True
+            return isinstance(start, Call) and start.name == "current"
+        case Call(name, arguments):
+            return name in _STEADY and all(map(_free, arguments))
+        case Negative(operand):
+            return _free(operand)
+        case Binary(_, left, right):
+            return _free(left) and _free(right)
+    return False
+
+
+_STEADY = frozenset(
+    {"concat", "string", "number", "int", "round", "substr", "translate", "coalesce"}
+)
+
+
+def _is_name(test: str) -> bool:
+    return test != "*" and not test.endswith((")", ":*"))
+
+
+def _bare(test: str) -> str:
+    return test.rpartition(":")[2]
+
+
+def divided(one: float, other: float) -> float:
+    """IEEE 754 division."""
+    if other:
+        return one / other
+    if one != one or not one:  # noqa: PLR0124 - NaN
+        return math.nan
+    return math.copysign(math.inf, one) * math.copysign(1, other)
+
+
+def remainder(one: float, other: float) -> float:
+    """The remainder with the sign of the dividend (XPath 1.0, 3.5)."""
+    try:
+        return math.fmod(one, other)
+    except ValueError:
+        return math.nan
+
+
+def conversions_numbers(
+    conversions: Conversions, value: Value, other: Value, frame: Frame
+) -> list[float]:
+    if isinstance(value, list):
+        if isinstance(other, bool):
+            return [1.0 if conversions.to_truth(value) else 0.0]
+        return [conversions.number_of_text(one.string_value(), frame) for one in value]
+    return [conversions.to_number(value, frame)]
+
+
+def conversions_equal(
+    conversions: Conversions, one: Value, other: Value, frame: Frame, *, negated: bool
+) -> bool:
+    """XPath 1.0, 3.4, for values whose kinds are known only now."""
+    if isinstance(one, bool) or isinstance(other, bool):
+        return (conversions.to_truth(one) == conversions.to_truth(other)) is not negated
+    if isinstance(one, list) and isinstance(other, list):
+        texts = {each.string_value() for each in other}
+        if negated:
+            mine = {each.string_value() for each in one}
+            return bool(mine and texts) and (len(mine) > 1 or len(texts) > 1 or mine != texts)
+        return any(each.string_value() in texts for each in one)
+    if isinstance(one, list):
+        one, other = other, one
+    if isinstance(other, list):
+        if isinstance(one, float):
+            return any(
+                (conversions.number_of_text(each.string_value(), frame) == one) is not negated
+                for each in other
+            )
+        return any((conversions.text_of(each) == one) is not negated for each in other)
+    if isinstance(one, float) or isinstance(other, float):
+        return (
+            conversions.to_number(one, frame) == conversions.to_number(other, frame)
+        ) is not negated
+    return (one == other) is not negated
+
+
+def compile_expression(text: str, *, at: tuple[str, ...], scope: Scope) -> Compiled:
+    """The expression, ready to run on nodes that stand at the generic path `at`.
+
+    Raises BadExpression where the text is no expression of the language.
+    """
+    ast = parse(text)
+    compiler = Compiler(text, at, scope)
+    code = compiler.compile(ast, at if scope.dialect != "xpath" else None)
+    return Compiled(text, ast, code, compiler)

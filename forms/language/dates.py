@@ -1,0 +1,148 @@
+"""Dates, times and moments as ODK's expressions see them: ISO texts, and days since 1970."""
+
+from __future__ import annotations
+
+import math
+import re
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import TYPE_CHECKING
+
+from forms.values import iso_datetime, parse_date, parse_time
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+EPOCH = date(1970, 1, 1)
+_DAY_S = 86_400.0
+_LIKE_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?:T|$)")
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+
+def moment(text: str, zone: tzinfo) -> datetime | None:
+    """The moment of an ISO date (its first one, in `zone`) or dateTime; None where it is neither."""
+    if not _LIKE_DATE.match(text):
+        return None
+    day_text, tee, clock_text = text.partition("T")
+    day = parse_date(day_text)
+    if day is None:
+        return None
+    if not tee:
+        return datetime.combine(day, time(), zone)
+    clock = parse_time(clock_text)
+    if clock is None:
+        return None
+    return datetime.combine(day, clock[0], clock[1] or zone).astimezone(zone)
+
+
+def days(text: str, zone: tzinfo, *, whole: bool, utc: bool) -> float:
+    """Days since 1970: of the wall clock in `zone`, or since midnight in Greenwich (`utc`);
+    NaN for what is no date. `whole` leaves the time of day out."""
+    found = moment(text, zone)
+    if found is None:
+        return math.nan
+    return days_of(found, whole=whole, utc=utc)
+
+
+def days_of(found: datetime, *, whole: bool, utc: bool) -> float:
+    if utc:
+        return (found - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
+    since = float((found.date() - EPOCH).days)
+    if whole:
+        return since
+    clock = found.time()
+    seconds = clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond / 1e6
+    return since + seconds / _DAY_S
+
+
+def of_days(number: float, zone: tzinfo, *, utc: bool) -> datetime | None:
+    """The moment that many days after 1970; None beyond the years 1 to 9999."""
+    if math.isnan(number) or math.isinf(number):
+        return None
+    try:
+        if utc:
+            whole = math.floor(number)
+            rest = timedelta(milliseconds=round((number - whole) * 86_400_000))
+            return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=whole) + rest).astimezone(
+                zone
+            )
+        whole = math.floor(number)
+        day = EPOCH + timedelta(days=whole)
+        ms = round((number - whole) * 86_400_000)
+        return datetime.combine(day, time(), zone) + timedelta(milliseconds=ms)
+    except OverflowError:
+        return None
+
+
+def day_fraction(text: str) -> float:
+    """decimal-time(): the part of the day gone at "hh:mm[:ss[.sss]][offset]"; NaN for no time."""
+    clock_text = text.partition("T")[2] if "T" in text else text
+    found = parse_time(clock_text.strip())
+    if found is None:
+        return math.nan
+    clock = found[0]
+    seconds = clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond / 1e6
+    return seconds / _DAY_S
+
+
+def formatted(
+    found: datetime,
+    pattern: str,
+    months: Sequence[str] = MONTHS,
+    weekdays: Sequence[str] = WEEKDAYS,
+) -> str | None:
+    """ODK XForms, format-date-time(): %Y %y %m %n %b %d %e %H %h %M %S %3 %a %%; None for others."""
+    parts = []
+    place = 0
+    while place < len(pattern):
+        sign = pattern[place]
+        if sign != "%":
+            parts.append(sign)
+            place += 1
+            continue
+        letter = pattern[place + 1 : place + 2]
+        made = _letter(found, letter, months, weekdays)
+        if made is None:
+            return None
+        parts.append(made)
+        place += 2
+    return "".join(parts)
+
+
+def _letter(
+    found: datetime, letter: str, months: Sequence[str], weekdays: Sequence[str]
+) -> str | None:
+    match letter:
+        case "%":
+            return "%"
+        case "Y":
+            return f"{found.year:04d}"
+        case "y":
+            return f"{found.year % 100:02d}"
+        case "m":
+            return f"{found.month:02d}"
+        case "n":
+            return str(found.month)
+        case "b":
+            return months[found.month - 1]
+        case "d":
+            return f"{found.day:02d}"
+        case "e":
+            return str(found.day)
+        case "H":
+            return f"{found.hour:02d}"
+        case "h":
+            return str(found.hour)
+        case "M":
+            return f"{found.minute:02d}"
+        case "S":
+            return f"{found.second:02d}"
+        case "3":
+            return f"{found.microsecond // 1000:03d}"
+        case "a":
+            return weekdays[found.weekday()]
+    return None
+
+
+def iso(found: datetime) -> str:
+    return iso_datetime(found)

@@ -1,0 +1,153 @@
+"""Functions that choose: conditions, checklists, and the answers to selections."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from forms.language.core import Code
+from forms.language.functions.numbers import _several
+from forms.language.functions.table import function, simple
+
+if TYPE_CHECKING:
+    from forms.language.compiler import Compiler
+    from forms.language.core import Frame, Value
+    from forms.language.syntax import Expr
+    from forms.tree import Node
+
+    Where = tuple[str, ...] | None
+
+
+@function("if", least=3, most=3)
+def _if(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    truth = compiler.conversions.truth(compiler.compile(arguments[0], where))
+    yes, no = compiler.compile(arguments[1], where), compiler.compile(arguments[2], where)
+    one, other = yes.run, no.run
+    kind = yes.kind if yes.kind == no.kind else "v"
+    return Code(
+        kind,
+        lambda node, frame: one(node, frame) if truth(node, frame) else other(node, frame),
+        where=yes.where if yes.where == no.where else None,
+    )
+
+
+@function("coalesce", least=1, most=None)
+def _coalesce(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    """The first that is not blank; the last one where all are."""
+    codes = [compiler.compile(one, where) for one in arguments]
+    runs = [one.run for one in codes]
+    conversions = compiler.conversions
+    java = conversions.java
+
+    def first(node: Node, frame: Frame) -> Value:
+        value: Value = ""
+        for run in runs:
+            value = run(node, frame)
+            if isinstance(value, float):
+                if not java or not math.isnan(value):
+                    return value
+            elif isinstance(value, bool) or conversions.to_text(value):
+                return value
+        return value
+
+    return Code("v", first)
+
+
+@function("true", least=0, most=0, core=True)
+def _true(_compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
+    return Code("b", lambda _node, _frame: True, constant=True)
+
+
+@function("false", least=0, most=0, core=True)
+def _false(_compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
+    return Code("b", lambda _node, _frame: False, constant=True)
+
+
+@simple("not", takes="b", gives="b", core=True)
+def not_(holds: bool) -> bool:
+    return not holds
+
+
+@simple("boolean", takes="b", gives="b", core=True)
+def boolean(holds: bool) -> bool:
+    return holds
+
+
+@simple("boolean-from-string", takes="s", gives="b")
+def boolean_from_string(text: str) -> bool:
+    """ODK XForms: true for "1" and for "true" however it is written."""
+    return text.strip().lower() in {"1", "true"}
+
+
+def _between(count: float, least: float, most: float) -> bool:
+    """A limit of -1 is none."""
+    return (least < 0 or count >= least) and (most < 0 or count <= most)
+
+
+@function("checklist", least=2, most=None)
+def _checklist(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    least, most = (
+        compiler.conversions.number(compiler.compile(one, where)) for one in arguments[:2]
+    )
+    truths = [_truths(compiler, one, where) for one in arguments[2:]]
+
+    def enough(node: Node, frame: Frame) -> bool:
+        count = sum(holds for run in truths for holds in run(node, frame))
+        return _between(count, least(node, frame), most(node, frame))
+
+    return Code("b", enough)
+
+
+def _truths(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-untyped-def] # noqa: ANN202 - a run
+    code = compiler.compile(expr, where)
+    conversions = compiler.conversions
+    if code.kind != "d":
+        truth = conversions.truth(code)
+        return lambda node, frame: [truth(node, frame)]
+    run = code.run
+    # A node's answer counts as said: text "0" or "false" is a truth only as text.
+    return lambda node, frame: [
+        conversions.to_number([one], frame) != 0 and bool(one.string_value())
+        for one in run(node, frame)
+    ]
+
+
+@function("weighted-checklist", least=2, most=None)
+def _weighted(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    if len(arguments) % 2:
+        raise compiler.fail("weighted-checklist() takes two limits, then pairs of truth and weight")
+    least, most = (
+        compiler.conversions.number(compiler.compile(one, where)) for one in arguments[:2]
+    )
+    truths = [_truths(compiler, one, where) for one in arguments[2::2]]
+    weights = _several(compiler, arguments[3::2], where)
+
+    def enough(node: Node, frame: Frame) -> bool:
+        total = 0.0
+        for run, weigh in zip(truths, weights, strict=True):
+            heavy = weigh(node, frame)
+            for number, holds in enumerate(run(node, frame)):
+                if holds and heavy:
+                    total += heavy[min(number, len(heavy) - 1)]
+        return _between(total, least(node, frame), most(node, frame))
+
+    return Code("b", enough)
+
+
+@simple("selected", "is-selected", takes="ss", gives="b")
+def selected(answers: str, wanted: str) -> bool:
+    return wanted.strip() in answers.split()
+
+
+@simple("selected-at", takes="sn", gives="s")
+def selected_at(answers: str, place: float) -> str:
+    """From 0; "" beyond the last."""
+    if math.isnan(place) or math.isinf(place):
+        return ""
+    found = answers.split()
+    return found[int(place)] if 0 <= int(place) < len(found) else ""
+
+
+@simple("count-selected", takes="s", gives="n")
+def count_selected(answers: str) -> float:
+    return float(len(answers.split()))

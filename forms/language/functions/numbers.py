@@ -1,0 +1,192 @@
+"""Functions about numbers."""
+
+from __future__ import annotations
+
+import math
+from decimal import ROUND_FLOOR, Decimal
+from typing import TYPE_CHECKING
+
+from forms.language.core import NAN, Code
+from forms.language.functions.table import function, simple
+from forms.language.functions.texts import _here
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forms.language.compiler import Compiler
+    from forms.language.core import Frame
+    from forms.language.syntax import Expr
+    from forms.tree import Node
+
+
+@function("number", least=0, most=1, core=True)
+def _number(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None) -> Code:
+    code = compiler.compile(arguments[0], where) if arguments else _here(compiler, where)
+    return Code("n", compiler.conversions.number(code), constant=code.constant and code.kind != "s")
+
+
+@simple("int", takes="n", gives="n")
+def int_(number: float) -> float:
+    """Towards zero."""
+    return float(math.trunc(number)) if math.isfinite(number) else number
+
+
+@simple("floor", takes="n", gives="n", core=True)
+def floor(number: float) -> float:
+    return float(math.floor(number)) if math.isfinite(number) else number
+
+
+@simple("ceiling", takes="n", gives="n", core=True)
+def ceiling(number: float) -> float:
+    if not math.isfinite(number):
+        return number
+    return math.copysign(float(math.ceil(number)), number)
+
+
+@simple("round", takes="nn", gives="n", least=1, core=True)
+def round_(number: float, places: float = 0.0) -> float:
+    """Halves go up (XPath 1.0, 4.4); `places` after the point, or before it where negative."""
+    if not math.isfinite(number) or math.isnan(places):
+        return number if not math.isnan(places) else NAN
+    shift = max(-30, min(30, int(places))) if math.isfinite(places) else (30 if places > 0 else -30)
+    if not shift:
+        # `number + 0.5` would round the largest number below a half up.
+        whole = math.floor(number)
+        rounded = float(whole + 1 if number - whole >= 0.5 else whole)
+        return math.copysign(rounded, number) if rounded == 0 else rounded
+    unit = Decimal(1).scaleb(-shift)
+    exact = Decimal(repr(number))
+    steps = ((exact / unit) + Decimal("0.5")).to_integral_value(ROUND_FLOOR)
+    return float(steps * unit)
+
+
+@simple("pow", takes="nn", gives="n")
+def pow_(base: float, exponent: float) -> float:
+    try:
+        made = math.pow(base, exponent)
+    except OverflowError:
+        return math.inf
+    except ValueError:
+        return math.inf if base == 0 else NAN
+    return made
+
+
+def _guarded(work: Callable[[float], float]) -> Callable[[float], float]:
+    def guarded(number: float) -> float:
+        try:
+            return work(number)
+        except OverflowError:
+            return math.inf
+        except ValueError:
+            return NAN
+
+    return guarded
+
+
+def _logarithm(work: Callable[[float], float]) -> Callable[[float], float]:
+    guarded = _guarded(work)
+    return lambda number: -math.inf if number == 0 else guarded(number)
+
+
+for _name, _work in {
+    "abs": abs,
+    "sin": _guarded(math.sin),
+    "cos": _guarded(math.cos),
+    "tan": _guarded(math.tan),
+    "asin": _guarded(math.asin),
+    "acos": _guarded(math.acos),
+    "atan": _guarded(math.atan),
+    "sqrt": _guarded(math.sqrt),
+    "exp": _guarded(math.exp),
+    "exp10": _guarded(lambda number: math.pow(10, number)),
+    "log": _logarithm(math.log),
+    "log10": _logarithm(math.log10),
+}.items():
+    simple(_name, takes="n", gives="n")(_work)
+
+
+@simple("atan2", takes="nn", gives="n")
+def atan2(y: float, x: float) -> float:
+    return math.atan2(y, x)
+
+
+@function("pi", least=0, most=0)
+def _pi(_compiler: Compiler, _arguments: tuple[Expr, ...], _where: tuple[str, ...] | None) -> Code:
+    return Code("n", lambda _node, _frame: math.pi, constant=True)
+
+
+@function("random", least=0, most=0)
+def _random(
+    _compiler: Compiler, _arguments: tuple[Expr, ...], _where: tuple[str, ...] | None
+) -> Code:
+    return Code("n", lambda _node, frame: frame.env.random())
+
+
+def _several(
+    compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None
+) -> list[Callable[[Node, Frame], list[float]]]:
+    """From each argument the numbers of all its nodes, or its one number. Blanks are NaN."""
+    conversions = compiler.conversions
+    runs = []
+    for one in arguments:
+        code = compiler.compile(one, where)
+        if code.kind in {"d", "v"}:
+            run, to_number = code.run, conversions.to_number
+
+            def every(node: Node, frame: Frame, run=run) -> list[float]:  # type: ignore[no-untyped-def] # noqa: ANN001 - bound early
+                value = run(node, frame)
+                if not isinstance(value, list):
+                    return [to_number(value, frame)]
+                return [to_number([each], frame) for each in value]
+
+            runs.append(every)
+        else:
+            number = conversions.number(code)
+
+            def single(node: Node, frame: Frame, number=number) -> list[float]:  # type: ignore[no-untyped-def] # noqa: ANN001 - bound early
+                return [number(node, frame)]
+
+            runs.append(single)
+    return runs
+
+
+@function("sum", least=1, most=1, core=True)
+def _sum(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None) -> Code:
+    """ODK leaves blanks and what is no number out; plain XPath comes to NaN."""
+    code = compiler.compile(arguments[0], where)
+    if code.kind not in {"d", "v"}:
+        raise compiler.fail("sum() takes nodes")
+    plain = compiler.conversions.plain
+    run, to_number = code.run, compiler.conversions.to_number
+
+    def total(node: Node, frame: Frame) -> float:
+        value = run(node, frame)
+        if not isinstance(value, list):
+            return to_number(value, frame)
+        numbers = [to_number([one], frame) for one in value]
+        return float(sum(numbers) if plain else sum(one for one in numbers if one == one))  # noqa: PLR0124 - not NaN
+
+    return Code("n", total)
+
+
+def _extreme(names: tuple[str, ...], choose: Callable[[list[float]], float]) -> None:
+    @function(*names, least=1, most=None)
+    def _build(
+        compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None
+    ) -> Code:
+        runs = _several(compiler, arguments, where)
+        java = compiler.conversions.java
+
+        def chosen(node: Node, frame: Frame) -> float:
+            numbers = [number for run in runs for number in run(node, frame)]
+            if java:
+                numbers = [one for one in numbers if one == one]  # noqa: PLR0124 - not NaN
+            if not numbers or any(one != one for one in numbers):  # noqa: PLR0124 - NaN
+                return NAN
+            return choose(numbers)
+
+        return Code("n", chosen)
+
+
+_extreme(("max",), max)
+_extreme(("min",), min)

@@ -1,0 +1,187 @@
+"""Functions about places on the earth: areas, distances, fences, crossings."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from forms.language.core import NAN, Code
+from forms.language.functions.table import function
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forms.language.compiler import Compiler
+    from forms.language.core import Frame
+    from forms.language.syntax import Expr
+    from forms.tree import Node
+
+    Where = tuple[str, ...] | None
+    Point = tuple[float, float]
+
+EARTH_RADIUS_M = 6_378_100.0
+"""As JavaRosa has it."""
+
+
+def points(text: str) -> list[Point] | None:
+    """(latitude, longitude) of a geopoint, geotrace or geoshape; None where it is none."""
+    found = []
+    for part in text.split(";"):
+        if not part.strip():
+            continue
+        try:
+            numbers = [float(one) for one in part.split()]
+        except ValueError:
+            return None
+        if len(numbers) < 2 or abs(numbers[0]) > 90 or abs(numbers[1]) > 180:
+            return None
+        found.append((numbers[0], numbers[1]))
+    return found
+
+
+def apart(one: Point, other: Point) -> float:
+    """Metres along the sphere (haversine)."""
+    lat1, lat2 = math.radians(one[0]), math.radians(other[0])
+    across = math.radians(other[1] - one[1])
+    half = (
+        math.sin((lat2 - lat1) / 2) ** 2
+        + math.cos(lat1) * math.cos(lat2) * math.sin(across / 2) ** 2
+    )
+    return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(half)))
+
+
+def length(line: list[Point]) -> float:
+    return sum((apart(a, b) for a, b in zip(line, line[1:], strict=False)), 0.0)
+
+
+def enclosed(shape: list[Point]) -> float:
+    """Square metres inside, on the sphere; the shape need not be closed."""
+    if len(shape) < 3:
+        return 0.0
+    total = 0.0
+    for number, (lat1, lon1) in enumerate(shape):
+        lat2, lon2 = shape[(number + 1) % len(shape)]
+        total += math.radians(lon2 - lon1) * (
+            2 + math.sin(math.radians(lat1)) + math.sin(math.radians(lat2))
+        )
+    return abs(total * EARTH_RADIUS_M * EARTH_RADIUS_M / 2)
+
+
+def inside(point: Point, shape: list[Point]) -> bool:
+    """By how often a ray from the point crosses the border."""
+    within = False
+    for number, (lat1, lon1) in enumerate(shape):
+        lat2, lon2 = shape[number - 1]
+        if (lat1 > point[0]) != (lat2 > point[0]) and point[1] < (lon2 - lon1) * (
+            point[0] - lat1
+        ) / (lat2 - lat1) + lon1:
+            within = not within
+    return within
+
+
+def _turn(a: Point, b: Point, c: Point) -> float:
+    return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
+
+
+def _between(a: Point, b: Point, c: Point) -> bool:
+    return min(a[0], b[0]) <= c[0] <= max(a[0], b[0]) and min(a[1], b[1]) <= c[1] <= max(a[1], b[1])
+
+
+def cross(a: Point, b: Point, c: Point, d: Point) -> bool:
+    """Whether the stretches a-b and c-d meet."""
+    one, two, three, four = _turn(c, d, a), _turn(c, d, b), _turn(a, b, c), _turn(a, b, d)
+    if (
+        ((one > 0) != (two > 0))
+        and ((three > 0) != (four > 0))
+        and 0 not in {one, two, three, four}
+    ):
+        return True
+    return (
+        (one == 0 and _between(c, d, a))
+        or (two == 0 and _between(c, d, b))
+        or (three == 0 and _between(a, b, c))
+        or (four == 0 and _between(a, b, d))
+    )
+
+
+def crosses_itself(line: list[Point]) -> bool:
+    stretches = list(zip(line, line[1:], strict=False))
+    closed = len(line) > 2 and line[0] == line[-1]
+    for number, one in enumerate(stretches):
+        for later in range(number + 2, len(stretches)):
+            if closed and number == 0 and later == len(stretches) - 1:
+                continue
+            if cross(*one, *stretches[later]):
+                return True
+    return False
+
+
+def _texts(
+    compiler: Compiler, arguments: tuple[Expr, ...], where: Where
+) -> Callable[[Node, Frame], list[str]]:
+    """The texts of all arguments: of every node of those that are nodes."""
+    codes = [compiler.compile(one, where) for one in arguments]
+    conversions = compiler.conversions
+
+    def every(node: Node, frame: Frame) -> list[str]:
+        found: list[str] = []
+        for code in codes:
+            value = code.run(node, frame)
+            if isinstance(value, list):
+                found.extend(one.string_value() for one in value)
+            else:
+                found.append(conversions.to_text(value))
+        return found
+
+    return every
+
+
+def _rounded(number: float, compiler: Compiler) -> float:
+    """The browser's engine gives two places."""
+    return number if compiler.conversions.java else math.floor(number * 100 + 0.5) / 100
+
+
+@function("area", "enclosed-area", least=1, most=None)
+def _area(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    texts = _texts(compiler, arguments, where)
+
+    def measured(node: Node, frame: Frame) -> float:
+        shape = points(";".join(texts(node, frame)))
+        return NAN if shape is None else _rounded(enclosed(shape), compiler)
+
+    return Code("n", measured)
+
+
+@function("distance", least=1, most=None)
+def _distance(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    texts = _texts(compiler, arguments, where)
+
+    def measured(node: Node, frame: Frame) -> float:
+        line = points(";".join(texts(node, frame)))
+        return NAN if line is None else _rounded(length(line), compiler)
+
+    return Code("n", measured)
+
+
+@function("geofence", least=2, most=2)
+def _geofence(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    """Whether the point lies inside the shape."""
+    texts = [compiler.conversions.string(compiler.compile(one, where)) for one in arguments]
+
+    def fenced(node: Node, frame: Frame) -> bool:
+        point, shape = points(texts[0](node, frame)), points(texts[1](node, frame))
+        return bool(point) and bool(shape) and inside(point[0], shape)  # type: ignore[index,arg-type] # both hold points
+
+    return Code("b", fenced)
+
+
+@function("intersects", least=1, most=1)
+def _intersects(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    """Whether the trace or shape crosses itself."""
+    text = compiler.conversions.string(compiler.compile(arguments[0], where))
+
+    def crossed(node: Node, frame: Frame) -> bool:
+        line = points(text(node, frame))
+        return line is not None and crosses_itself(line)
+
+    return Code("b", crossed)

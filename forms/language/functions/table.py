@@ -1,0 +1,105 @@
+"""The table that functions enter themselves into, and how most of them are built."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from forms.language.core import Code
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from forms.language.compiler import Compiler
+    from forms.language.core import Frame
+    from forms.language.syntax import Expr
+    from forms.tree import Node
+
+    Build = Callable[[Compiler, tuple[Expr, ...], tuple[str, ...] | None], Code]
+    Run = Callable[[Node, Frame], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """How many arguments it takes (`most` None: any number), and how a call is compiled.
+    `core` ones are in plain XPath 1.0 too."""
+
+    least: int
+    most: int | None
+    build: Build
+    core: bool = False
+
+
+FUNCTIONS: dict[str, Function] = {}
+
+
+def function(
+    *names: str, least: int, most: int | None, core: bool = False
+) -> Callable[[Build], Build]:
+    """Enter a builder under its names."""
+
+    def enter(build: Build) -> Build:
+        for name in names:
+            FUNCTIONS[name] = Function(least, most, build, core)
+        return build
+
+    return enter
+
+
+def simple(
+    *names: str, takes: str, gives: str, least: int | None = None, core: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Enter a plain function of values. `takes` has a letter for each argument: "s"tring, "n"umber,
+    "b"oolean, no"d"es; a final "*" repeats the last letter. `gives` is the kind of its value.
+
+    Where nothing it is given can change, it is worked out once.
+    """
+    repeated = takes.endswith("*")
+    letters = takes.removesuffix("*")
+    fewest = len(letters) if least is None else least
+    most = None if repeated else len(letters)
+
+    def enter(work: Callable[..., Any]) -> Callable[..., Any]:
+        def build(
+            compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None
+        ) -> Code:
+            codes = [compiler.compile(one, where) for one in arguments]
+            runs = [
+                converted(compiler, code, letters[min(number, len(letters) - 1)])
+                for number, code in enumerate(codes)
+            ]
+            constant = all(code.constant for code in codes)
+            if len(runs) == 1:
+                only = runs[0]
+                code = Code(gives, lambda node, frame: work(only(node, frame)), constant=constant)
+            elif len(runs) == 2:
+                one, other = runs
+                code = Code(
+                    gives,
+                    lambda node, frame: work(one(node, frame), other(node, frame)),
+                    constant=constant,
+                )
+            else:
+                code = Code(
+                    gives,
+                    lambda node, frame: work(*[run(node, frame) for run in runs]),
+                    constant=constant,
+                )
+            return compiler._folded(code)  # noqa: SLF001 - the table is the compiler's other half
+
+        for name in names:
+            FUNCTIONS[name] = Function(fewest, most, build, core)
+        return work
+
+    return enter
+
+
+def converted(compiler: Compiler, code: Code, letter: str) -> Run:
+    conversions = compiler.conversions
+    if letter == "s":
+        return conversions.string(code)
+    if letter == "n":
+        return conversions.number(code)
+    if letter == "b":
+        return conversions.truth(code)
+    return conversions.nodes(code)

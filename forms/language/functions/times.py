@@ -1,0 +1,116 @@
+"""Functions about dates and times. Dates travel as ISO texts."""
+
+from __future__ import annotations
+
+import math
+
+from typing import TYPE_CHECKING
+
+from forms.language import dates
+from forms.language.core import NAN, Code
+from forms.language.functions.table import function
+from forms.values import iso_datetime
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from forms.language.compiler import Compiler
+    from forms.language.core import Frame
+    from forms.language.syntax import Expr
+    from forms.tree import Node
+
+    Where = tuple[str, ...] | None
+
+
+@function("today", least=0, most=0)
+def _today(_compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
+    return Code("s", lambda _node, frame: frame.env.now().date().isoformat())
+
+
+@function("now", least=0, most=0)
+def _now(_compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
+    return Code("s", lambda _node, frame: iso_datetime(frame.env.now()))
+
+
+def _moment(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-untyped-def] # noqa: ANN202 - a run
+    """From a date, a dateTime or a number of days to a moment; None where it is none of them."""
+    code = compiler.compile(expr, where)
+    run, conversions = code.run, compiler.conversions
+
+    def moment(node: Node, frame: Frame) -> datetime | None:
+        value = run(node, frame)
+        zone = frame.env.zone
+        if isinstance(value, list):
+            value = value[0].string_value() if value else ""
+        if isinstance(value, bool):
+            return None
+        if isinstance(value, float):
+            return dates.of_days(value, zone, utc=not conversions.java)
+        found = dates.moment(value.strip(), zone)
+        if found is not None:
+            return found
+        number = conversions.parse_number(value)
+        if math.isnan(number):
+            return None
+        return dates.of_days(number, zone, utc=not conversions.java)
+
+    return moment
+
+
+@function("date", least=1, most=1)
+def _date(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    moment = _moment(compiler, arguments[0], where)
+
+    def day(node: Node, frame: Frame) -> str:
+        found = moment(node, frame)
+        return "" if found is None else found.date().isoformat()
+
+    return Code("s", day)
+
+
+@function("date-time", least=1, most=1)
+def _date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    moment = _moment(compiler, arguments[0], where)
+
+    def told(node: Node, frame: Frame) -> str:
+        found = moment(node, frame)
+        return "" if found is None else iso_datetime(found)
+
+    return Code("s", told)
+
+
+@function("decimal-date-time", least=1, most=1)
+def _decimal_date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    """Days since 1970 with the part of the day."""
+    moment = _moment(compiler, arguments[0], where)
+    utc = not compiler.conversions.java
+
+    def days(node: Node, frame: Frame) -> float:
+        found = moment(node, frame)
+        return NAN if found is None else dates.days_of(found, whole=False, utc=utc)
+
+    return Code("n", days)
+
+
+@function("decimal-time", least=1, most=1)
+def _decimal_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    text = compiler.conversions.string(compiler.compile(arguments[0], where))
+    return Code("n", lambda node, frame: dates.day_fraction(text(node, frame)))
+
+
+@function("format-date", "format-date-time", least=2, most=2)
+def _format(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    moment = _moment(compiler, arguments[0], where)
+    pattern = compiler.conversions.string(compiler.compile(arguments[1], where))
+
+    def told(node: Node, frame: Frame) -> str:
+        found = moment(node, frame)
+        if found is None:
+            return ""
+        wanted = pattern(node, frame)
+        made = dates.formatted(found, wanted)
+        if made is None:
+            raise compiler.fail(f"{wanted!r} is no pattern for a date")
+        return made
+
+    return Code("s", told)

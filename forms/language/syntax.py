@@ -1,0 +1,384 @@
+"""What an expression is once it is read: a small frozen tree. The grammar is XPath 1.0's."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+LENGTH_MAX = 100_000
+DEPTH_MAX = 120
+
+
+class BadExpression(ValueError):  # noqa: N818 - named for what is so (STYLE)
+    """The text is no expression, at the character `position` (from 0), for `reason`."""
+
+    def __init__(self, text: str, position: int, reason: str) -> None:
+        self.text = text
+        self.position = position
+        self.reason = reason
+        near = text[max(0, position - 20) : position + 20]
+        super().__init__(f"{reason}, at character {position + 1} near {near!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    value: float
+
+
+@dataclass(frozen=True, slots=True)
+class Variable:
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """axis::test[predicate]...; `test` is a name, "*", "p:*" or "text()", "node()" ..."""
+
+    axis: str
+    test: str
+    predicates: tuple[Expr, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """`start` is "/" (the root), "" (here) or the expression that gives the first nodes."""
+
+    start: Expr | str
+    steps: tuple[Step, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """The nodes of an expression for which every predicate holds."""
+
+    source: Expr
+    predicates: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    name: str
+    arguments: tuple[Expr, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Binary:
+    operator: str
+    left: Expr
+    right: Expr
+
+
+@dataclass(frozen=True, slots=True)
+class Negative:
+    operand: Expr
+
+
+Expr = Literal | Number | Variable | Path | Filter | Call | Binary | Negative
+
+_NAME = r"[^\W\d][\w.\-·]*"
+_TOKEN = re.compile(
+    r"\s*(?:"
+    r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
+    r"|(?P<literal>\"[^\"]*\"|'[^']*')"
+    r"|(?P<symbol>//|::|\.\.|!=|<=|>=|[()\[\].@,/|+\-=<>*$])"
+    rf"|(?P<name>{_NAME}(?::(?:{_NAME}|\*)(?!:))?)"
+    r")"
+)
+_SPACE = re.compile(r"\s*")
+_WORDS = frozenset({"and", "or", "div", "mod"})
+_BEFORE_OPERAND = frozenset(
+    {"", "@", "::", "(", "[", ",", "and", "or", "mod", "div", "*op", "/", "//", "|", "+", "-"}
+    | {"=", "!=", "<", "<=", ">", ">="}
+)
+AXES = frozenset(
+    {
+        "ancestor",
+        "ancestor-or-self",
+        "attribute",
+        "child",
+        "descendant",
+        "descendant-or-self",
+        "following",
+        "following-sibling",
+        "namespace",
+        "parent",
+        "preceding",
+        "preceding-sibling",
+        "self",
+    }
+)
+NODE_TESTS = frozenset({"comment", "text", "processing-instruction", "node"})
+_POWER = {
+    "or": 1,
+    "and": 2,
+    "=": 3,
+    "!=": 3,
+    "<": 4,
+    "<=": 4,
+    ">": 4,
+    ">=": 4,
+    "+": 5,
+    "-": 5,
+    "*op": 6,
+    "div": 6,
+    "mod": 6,
+}
+_UNION = 8
+
+
+def tokens(text: str) -> list[tuple[str, str, int]]:
+    """(kind, text, place) of each token; an operator name is told from a name by what precedes it
+    (XPath 1.0, 3.7)."""
+    found: list[tuple[str, str, int]] = []
+    place = 0
+    before = ""
+    while True:
+        place = _SPACE.match(text, place).end()  # type: ignore[union-attr] # matches always
+        if place == len(text):
+            break
+        match = _TOKEN.match(text, place)
+        if match is None:
+            what = (
+                "the text is not closed"
+                if text[place] in "'\""
+                else f"{text[place]!r} has no place here"
+            )
+            raise BadExpression(text, place, what)
+        kind = str(match.lastgroup)
+        said = match.group(kind)
+        operand = before in _BEFORE_OPERAND
+        if said == "*" and not operand:
+            said = "*op"
+        elif kind == "name" and not operand:
+            head = re.match(r"(and|or|div|mod)(?![\w.])", said)
+            if said in _WORDS:
+                kind = "symbol"
+            elif head:
+                kind, said = "symbol", head[1]
+                found.append((kind, said, place))
+                before = said
+                place += len(said)
+                continue
+        found.append((kind, said, place))
+        before = said if kind == "symbol" else kind
+        place = match.end()
+    found.append(("end", "", len(text)))
+    return found
+
+
+class _Reader:
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.tokens = tokens(text)
+        self.at = 0
+        self.depth = 0
+
+    def fail(self, reason: str) -> BadExpression:
+        return BadExpression(self.text, self.tokens[self.at][2], reason)
+
+    def peek(self, ahead: int = 0) -> str:
+        """The symbol that comes, "" where it is none."""
+        place = min(self.at + ahead, len(self.tokens) - 1)
+        kind, said, _ = self.tokens[place]
+        return said if kind == "symbol" else ""
+
+    def take(self, symbol: str) -> None:
+        if self.peek() != symbol:
+            kind, said, _ = self.tokens[self.at]
+            found = "the end" if kind == "end" else repr(said)
+            raise self.fail(f"expected {symbol!r}, found {found}")
+        self.at += 1
+
+    def expression(self, power: int = 0) -> Expr:
+        self.depth += 1
+        if self.depth > DEPTH_MAX:
+            raise self.fail(f"nested deeper than {DEPTH_MAX}")
+        left = self.unary()
+        while True:
+            operator = self.peek()
+            strength = _POWER.get(operator, 0)
+            if not strength or strength <= power:
+                break
+            self.at += 1
+            left = Binary(operator.removesuffix("op"), left, self.expression(strength))
+        self.depth -= 1
+        return left
+
+    def unary(self) -> Expr:
+        if self.peek() == "-":
+            self.at += 1
+            self.depth += 1
+            if self.depth > DEPTH_MAX:
+                raise self.fail(f"nested deeper than {DEPTH_MAX}")
+            operand = self.unary()
+            self.depth -= 1
+            return Negative(operand)
+        left = self.path()
+        while self.peek() == "|":
+            self.at += 1
+            left = Binary("|", left, self.path())
+        return left
+
+    def path(self) -> Expr:
+        kind, said, _ = self.tokens[self.at]
+        if kind == "symbol" and said in {"/", "//"}:
+            self.at += 1
+            steps: list[Step] = []
+            if said == "//":
+                steps.append(Step("descendant-or-self", "node()"))
+                steps.extend(self.steps())
+            elif self.starts_step():
+                steps.extend(self.steps())
+            return Path("/", tuple(steps))
+        if self.starts_primary():
+            source = self.primary()
+            predicates = self.predicates()
+            if predicates:
+                source = Filter(source, predicates)
+            if self.peek() in {"/", "//"}:
+                steps = []
+                if self.peek() == "//":
+                    steps.append(Step("descendant-or-self", "node()"))
+                self.at += 1
+                steps.extend(self.steps())
+                return Path(source, tuple(steps))
+            return source
+        if self.starts_step():
+            return Path("", tuple(self.steps()))
+        raise self.fail("an operand is missing" if kind == "end" else f"{said!r} has no place here")
+
+    def starts_primary(self) -> bool:
+        kind, said, _ = self.tokens[self.at]
+        if kind in {"number", "literal"} or (kind == "symbol" and said in {"(", "$"}):
+            return True
+        return kind == "name" and self.peek(1) == "(" and said not in NODE_TESTS
+
+    def starts_step(self) -> bool:
+        kind, said, _ = self.tokens[self.at]
+        return kind == "name" or (kind == "symbol" and said in {".", "..", "@", "*"})
+
+    def steps(self) -> list[Step]:
+        found = [self.step()]
+        while self.peek() in {"/", "//"}:
+            if self.peek() == "//":
+                found.append(Step("descendant-or-self", "node()"))
+            self.at += 1
+            found.append(self.step())
+        return found
+
+    def step(self) -> Step:
+        kind, said, _ = self.tokens[self.at]
+        if kind == "symbol" and said in {".", ".."}:
+            self.at += 1
+            axis = "self" if said == "." else "parent"
+            return Step(axis, "node()", self.predicates())
+        axis = "child"
+        if kind == "symbol" and said == "@":
+            axis = "attribute"
+            self.at += 1
+        elif kind == "name" and self.peek(1) == "::":
+            if said not in AXES:
+                raise self.fail(f"there is no axis {said!r}")
+            axis = said
+            self.at += 2
+        kind, said, _ = self.tokens[self.at]
+        if kind == "symbol" and said == "*":
+            self.at += 1
+            return Step(axis, "*", self.predicates())
+        if kind != "name":
+            raise self.fail("a name is missing")
+        self.at += 1
+        test = said
+        if self.peek() == "(":
+            if said not in NODE_TESTS:
+                raise self.fail(f"{said}() cannot stand as a step of a path")
+            self.at += 1
+            target = ""
+            if self.tokens[self.at][0] == "literal" and said == "processing-instruction":
+                target = self.tokens[self.at][1]
+                self.at += 1
+            self.take(")")
+            test = f"{said}({target})"
+        return Step(axis, test, self.predicates())
+
+    def predicates(self) -> tuple[Expr, ...]:
+        found = []
+        while self.peek() == "[":
+            self.at += 1
+            found.append(self.expression())
+            self.take("]")
+        return tuple(found)
+
+    def primary(self) -> Expr:
+        kind, said, _ = self.tokens[self.at]
+        self.at += 1
+        if kind == "number":
+            return Number(float(said))
+        if kind == "literal":
+            return Literal(said[1:-1])
+        if said == "(":
+            inside = self.expression()
+            self.take(")")
+            return inside
+        if said == "$":
+            kind, said, _ = self.tokens[self.at]
+            if kind != "name":
+                raise self.fail("a variable's name is missing")
+            self.at += 1
+            return Variable(said)
+        self.take("(")
+        arguments: list[Expr] = []
+        if self.peek() != ")":
+            arguments.append(self.expression())
+            while self.peek() == ",":
+                self.at += 1
+                arguments.append(self.expression())
+        self.take(")")
+        return Call(said, tuple(arguments))
+
+
+def parse(text: str) -> Expr:
+    """The expression that the text is. Raises BadExpression."""
+    if len(text) > LENGTH_MAX:
+        raise BadExpression(text, LENGTH_MAX, f"longer than {LENGTH_MAX:,} characters")
+    reader = _Reader(text)
+    found = reader.expression()
+    if reader.tokens[reader.at][0] != "end":
+        raise reader.fail(f"{reader.tokens[reader.at][1]!r} has no place here")
+    return found
+
+
+def written(expr: Expr | str) -> str:
+    """The expression as text that reads as the same expression."""
+    match expr:
+        case str():
+            return expr
+        case Literal(value):
+            return f'"{value}"' if "'" in value else f"'{value}'"
+        case Number(value):
+            return f"{value:.17g}" if value != int(value) else str(int(value))
+        case Variable(name):
+            return "$" + name
+        case Call(name, arguments):
+            return f"{name}({', '.join(map(written, arguments))})"
+        case Negative(operand):
+            return f"-({written(operand)})"
+        case Binary(operator, left, right):
+            return f"({written(left)} {operator} {written(right)})"
+        case Filter(source, predicates):
+            return f"({written(source)})" + "".join(f"[{written(one)}]" for one in predicates)
+        case Path(start, steps):
+            told = "/".join(
+                f"{one.axis}::{one.test}" + "".join(f"[{written(each)}]" for each in one.predicates)
+                for one in steps
+            )
+            if start == "/":
+                return "/" + told
+            if start == "":
+                return told
+            return f"({written(start)})/{told}"
