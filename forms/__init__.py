@@ -1,1 +1,71 @@
 """XLSForms in; interviews asked, checked and finished out. Pure."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from forms.check import check
+    from forms.choices import Choice
+    from forms.context import Context
+    from forms.entry import (
+        Changed,
+        Entry,
+        Fault,
+        NoSuchNode,
+        State,
+        Submission,
+        Unfinished,
+        WrongForm,
+    )
+    from forms.form import Form, load
+    from forms.problems import BrokenForm, Problem
+
+__all__ = [
+    "BrokenForm",
+    "Changed",
+    "Choice",
+    "Context",
+    "Entry",
+    "Fault",
+    "Form",
+    "NoSuchNode",
+    "Problem",
+    "State",
+    "Submission",
+    "Unfinished",
+    "WrongForm",
+    "check",
+    "load",
+]
+
+# Read when first asked for, so that a command that needs no form does not wait for the engine.
+_HOMES = {
+    "BrokenForm": "forms.problems",
+    "Problem": "forms.problems",
+    "Form": "forms.form",
+    "load": "forms.form",
+    "Context": "forms.context",
+    "Choice": "forms.choices",
+    "check": "forms.check",
+} | dict.fromkeys(
+    (
+        "Changed",
+        "Entry",
+        "Fault",
+        "NoSuchNode",
+        "State",
+        "Submission",
+        "Unfinished",
+        "WrongForm",
+    ),
+    "forms.entry",
+)
+
+
+def __getattr__(name: str) -> Any:
+    home = _HOMES.get(name)
+    if home is None:
+        raise AttributeError(f"forms has no {name!r}")
+    return getattr(import_module(home), name)

@@ -17,12 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from forms.form import Form
+    from forms.graph import Rule
     from forms.instance import Cell
 
 BYTES_MAX = 8 * 2**20
 NODES_MAX = 200_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMED = {"today", "now"}
+_IRRELEVANT = "it has a value though it is not relevant"
+_LUCKY = frozenset({"random", "uuid", "once", "property", "version", "randomize", "pulldata"})
 
 
 def check(
@@ -87,27 +89,33 @@ class Judged:
 
     def faults(self) -> list[Fault]:
         entry, form = self.entry, self.form
-        given = {
-            node: node.text for node in everything(entry.root) if node.defn.calculate is not None
-        }
-        nonblank = [node for node in everything(entry.root) if node.text]
-        entry._settle_all()  # noqa: SLF001 - one engine
+        given: dict[Cell, str] = {}
+        answers: list[Cell] = []
+        for node in everything(entry.root):
+            if node.defn.calculate is not None:
+                given[node] = node.text
+            elif node.text:
+                answers.append(node)
+        entry._settle_all(keeps=self._keeps)  # noqa: SLF001 - one engine
         found: list[Fault] = []
-        for node in nonblank:
-            if not node.relevant and node not in given and not node.defn.is_attribute:
-                found.append(
-                    Fault(ref_of(node), "irrelevant", "it is answered though it is not relevant")
-                )
-        for node, text in given.items():
-            fault = self._follows(node, text)
-            if fault is not None:
-                found.append(fault)
-        for node in nonblank:
-            if not node.relevant or node in given:
-                continue
+        for node in answers:
             definition = node.defn
-            if not definition.select and not fits(node.text, definition.type):
+            if not node.relevant:
+                if not definition.is_attribute:
+                    found.append(Fault(ref_of(node), "irrelevant", _IRRELEVANT))
+            elif (
+                definition.type != "string"
+                and not definition.select
+                and not fits(node.text, definition.type)
+            ):
                 found.append(Fault(ref_of(node), "type", f"{node.text!r} is no {definition.type}"))
+        for node, text in given.items():
+            if not node.relevant:
+                if text:
+                    found.append(Fault(ref_of(node), "irrelevant", _IRRELEVANT))
+            elif text != node.text and not self._same(text, node.text, node.defn.type):
+                reason = f"it holds {text!r}; the answers make it {node.text!r}"
+                found.append(Fault(ref_of(node), "calculate", reason))
         for definition in form.selects:
             for node in below(entry.root, definition.path[1:]):
                 if node.text and node.relevant and node not in given:
@@ -115,28 +123,13 @@ class Judged:
         found.extend(entry.faults())
         return found
 
-    def _follows(self, node: Cell, text: str) -> Fault | None:
-        """A calculated value must be what the rules make of the answers."""
-        compiled = node.defn.calculate
-        assert compiled is not None
-        if not node.relevant:
-            if text:
-                return Fault(ref_of(node), "irrelevant", "it has a value though it is not relevant")
-            return None
-        worked_out = node.text
-        if text == worked_out:
-            return None
-        volatile = compiled.volatile and not (
-            self.timed and not (compiled.functions - _TIMED & _VOLATILE)
-        )
-        if volatile or self._excused(node):
-            node.text = text
-            return None
-        if self._same(text, worked_out, node.defn.type):
-            return None
-        return Fault(
-            ref_of(node), "calculate", f"it holds {text!r}; the answers make it {worked_out!r}"
-        )
+    def _keeps(self, rule: Rule, node: Cell) -> bool:
+        """Whether the value given stands, because no second working out would give it again:
+        it hangs on luck or on a moment that is not known, or a person may have written it."""
+        compiled = rule.compiled
+        if compiled.volatile and not (self.timed and not (compiled.functions & _LUCKY)):
+            return True
+        return self._excused(node) and bool(node.text)
 
     def _excused(self, node: Cell) -> bool:
         control = node.defn.control
@@ -160,9 +153,6 @@ class Judged:
             for one in chosen
             if one not in known
         ]
-
-
-_VOLATILE = frozenset({"random", "uuid", "once", "now", "today", "property", "version"})
 
 
 def _moment(form: Form, root: Cell) -> datetime | None:

@@ -28,7 +28,7 @@ from forms.preload import preloaded, property_named
 from forms.values import answered, calculated, iso_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime, tzinfo
 
     from forms.context import Context
@@ -560,13 +560,17 @@ class Entry:
         for kid in node.children:
             self._set_readonly(kid, holds or kid.own_readonly)  # type: ignore[arg-type,attr-defined]
 
-    def _settle_all(self) -> None:
-        """Everything from the beginning, each rule once, in rank order."""
+    def _settle_all(self, keeps: Callable[[Rule, Cell], bool] | None = None) -> None:
+        """Everything from the beginning, each rule once, in rank order; a calculated value that
+        `keeps` names stays as it was given."""
         places: dict[int, list[Cell]] = {}
         for node in everything(self.root):
             places.setdefault(node.defn.number, []).append(node)
         for rule in self._rules:
+            asks = keeps is not None and rule.kind == "calculate"
             for node in places.get(rule.target.number, ()):
+                if asks and keeps is not None and keeps(rule, node):
+                    continue
                 self._settle(rule, node)
         self._heap.clear()
         self._pending.clear()
@@ -665,12 +669,14 @@ class Entry:
 
     def _would_be(self, definition: Definition, parent: Cell) -> bool:
         assert definition.relevant is not None
-        probe = (parent.kids.get(definition.name) or [cell(definition, "", parent)])[0]
+        instances = parent.kids.get(definition.name)
+        probe = instances[0] if instances else cell(definition, "", parent)
         return definition.relevant.boolean(probe, self)
 
     def _count(self, control: Control, parent: Cell, definition: Definition) -> int:
         assert control.count is not None
-        probe = (parent.kids.get(definition.name) or [cell(definition, "", parent)])[0]
+        instances = parent.kids.get(definition.name)
+        probe = instances[0] if instances else cell(definition, "", parent)
         number = control.count.number(probe, self)
         return int(number) if number == number and number < 1e9 else 0  # noqa: PLR0124 - NaN
 
@@ -1075,7 +1081,7 @@ def _planted(
                 strange.append((f"{ref_of(made)}/{name}", "unknown"))
             continue
         siblings = table.get(name)
-        if siblings is not None and inner.repeat is None:
+        if siblings is not None and inner.repeat is None and not inner.several:
             if strange is not None:
                 strange.append((f"{ref_of(made)}/{name}", "twice"))
             continue

@@ -299,3 +299,10 @@ class Form:
     def seed_of(self, definition: Definition) -> Seed:
         assert definition.template is not None
         return definition.template
+
+
+def load(
+    xml: bytes | str, media: Mapping[str, bytes] | None = None, dialect: str = "collect"
+) -> Form:
+    """As Form.load."""
+    return Form.load(xml, media, dialect)

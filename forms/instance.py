@@ -69,7 +69,7 @@ def insert(parent: Cell, made: Cell) -> None:
         parent.kids[made.name] = [made]
         place = 0
         for number, kid in enumerate(parent.children):
-            if kid.defn.number < made.defn.number:  # type: ignore[attr-defined]
+            if kid.defn.number < made.defn.number:
                 place = number + 1
     parent.children.insert(place, made)
 

@@ -166,6 +166,7 @@ class Definition:
         "rules",
         "seed",
         "select",
+        "several",
         "template",
         "type",
         "typed",
@@ -198,6 +199,7 @@ class Definition:
         self.type = "string"
         self.typed = False
         self.select = ""
+        self.several = False
         self.relevant: Compiled | None = None
         self.required: Compiled | None = None
         self.readonly: Compiled | None = None
@@ -250,6 +252,7 @@ class Seed:
         self.children = children
 
 
+_SIMPLE = re.compile(r"(?:/[\w-]+)+")
 _STEP = re.compile(r"^@?(?:[\w.-]+:)?([\w.-]+|\*)")
 
 
@@ -258,7 +261,10 @@ def steps_of(ref: str, context: Path) -> Path | None:
 
     Prefixes and predicates are dropped: within one form, local names tell nodes apart.
     """
-    ref = _without_predicates(ref.strip())
+    ref = ref.strip()
+    if _SIMPLE.fullmatch(ref):
+        return tuple(ref[1:].split("/"))
+    ref = _without_predicates(ref)
     if not ref:
         return None
     absolute = ref.startswith("/")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from forms.itext import Text, parts_of, translations_of
 from forms.language import compile_expression
 from forms.markup import kids, local
+from forms.markup import text as written
 from forms.model import (
     EVENTS,
     Action,
@@ -298,15 +299,12 @@ class Reader:
                 if below.template is None:
                     below.template = seed
             elif below.name in counts:
-                self.problem(
-                    below.name,
-                    f"the node {below.ref} stands more than once but is no repeat",
-                )
+                below.several = True
             counts[below.name] = counts.get(below.name, 0) + 1
             children.append(seed)
         text = "" if definition.children else (element.text or "")
         if not definition.children and len(element):
-            text = "".join(element.itertext())
+            text = written(element)
         return Seed(definition, _tidy(text), attributes, tuple(children))
 
     def compile(self, text: str, at: Path, what: str) -> Compiled | None:
@@ -332,12 +330,9 @@ class Reader:
             if path is None:
                 self.problem("", f"a bind's nodeset {nodeset!r} is no path")
                 continue
-            definition = self.by_path.get(path)
-            if definition is None:
-                definition = self._attribute(path)
-                if definition is None:
-                    continue
-            self._bind(bind, definition)
+            bound = self.by_path.get(path) or self._attribute(path)
+            if bound is not None:
+                self._bind(bind, bound)
 
     def _attribute(self, path: Path) -> Definition | None:
         """A bound attribute that the instance does not spell out."""
@@ -369,14 +364,14 @@ class Reader:
             ("constraint_message", "constraintMsg"),
             ("required_message", "requiredMsg"),
         ):
-            text = bind.get(JAVAROSA + key)
-            if text is not None:
-                setattr(definition, name, self._message(text))
+            said = bind.get(JAVAROSA + key)
+            if said is not None:
+                setattr(definition, name, self._message(str(said)))
         preload = bind.get(JAVAROSA + "preload")
         if preload is not None:
             definition.preload = preload
             definition.preload_parameters = bind.get(JAVAROSA + "preloadParams") or ""
-        for key, value in bind.attrib.items():
+        for key, value in bind.items():
             short = str(key).rpartition("}")[2]
             if short in BIND_EXTRAS:
                 definition.extra[short] = str(value)
@@ -496,7 +491,7 @@ class Reader:
             if local(kid) == "label":
                 label = self._text(kid, at)
             elif local(kid) == "value":
-                value = "".join(kid.itertext()).strip()
+                value = written(kid).strip()
         if value is None:
             self.problem(at[-1], f"a choice of {_ref(at)} has no value")
             return

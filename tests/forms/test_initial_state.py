@@ -1,0 +1,72 @@
+"""Whole forms as they are opened: pyxform's, JavaRosa's and Web Forms' own, against JavaRosa."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from forms.replay import replay
+from tests.forms.corpus import cases, same
+
+LIST = Path(__file__).with_name("scenario_misses.md")
+FORMS = cases("forms.jsonl.gz")
+DOCUMENTED = cases("docs-xforms.json.gz")
+pytestmark = pytest.mark.skipif(not FORMS, reason="the recorded forms are not beside the project")
+
+
+def differs(case: dict[str, Any]) -> str:
+    """Where our freshly opened form differs from JavaRosa's, "" where it does not."""
+    theirs = case["javarosa"][0]
+    if "error" in theirs:
+        return ""
+    ours = replay(case)["steps"][0]
+    if "error" in ours:
+        return ours["error"][:300]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for node in ours["state"]["nodes"]:
+        found.setdefault(node["ref"], []).append(node)
+    for want in theirs["state"]["nodes"]:
+        if not found.get(want["ref"]):
+            return f"{want['ref']} is not there"
+        node = found[want["ref"]].pop(0)
+        for key in ("rel", "ro", "req"):
+            if node[key] != want[key]:
+                return f"{want['ref']}: {key} {want[key]} expected"
+        if want["rel"] and not same(want.get("value", ""), node.get("value", ""), frozen=False):
+            return f"{want['ref']}: {want.get('value')!r} expected, {node.get('value')!r} found"
+        if want.get("label") and not same(want["label"], node.get("label") or "", frozen=False):
+            return f"{want['ref']}: label {want['label']!r} expected, {node.get('label')!r} found"
+        if "choices" in want:
+            theirs_ = [[v, " ".join((label or "").split())] for v, label in want["choices"]]
+            ours_ = [
+                [v, " ".join((label or "").split())] for v, label in node.get("choices") or []
+            ]
+            if theirs_ != ours_ and sorted(theirs_) != sorted(ours_):
+                return f"{want['ref']}: choices {theirs_} expected, {ours_} found"
+    left = [ref for ref, nodes in found.items() if nodes]
+    return f"{left[0]} is not expected" if left else ""
+
+
+def listed() -> set[str]:
+    return set(re.findall(r"^\| `([^`]+)` \| opened \| .+ \|$", LIST.read_text(), re.MULTILINE))
+
+
+def test_every_form_that_javarosa_loads_opens_in_the_same_state_or_is_listed():
+    found = {case["id"]: told for case in FORMS if (told := differs(case))}
+    known = listed()
+    assert {name: found[name] for name in found if name not in known} == {}
+    assert sorted(known - set(found)) == []
+
+
+def test_the_examples_of_odks_documentation_open_without_a_fault_of_ours():
+    refused = {}
+    for case in DOCUMENTED:
+        told = replay({"id": case["file"], "form": case["xml"], "steps": [{"op": "init"}]})
+        if "error" in told["steps"][0]:
+            refused[case["file"], case["line"]] = told["steps"][0]["error"]
+    assert refused == {}
+
+
