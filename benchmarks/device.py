@@ -1,0 +1,271 @@
+"""The device: what the lock and the seal cost, beside plain sqlite3 with the same durability."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sqlite3
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmarks.table import Row
+from field_agent import vault
+from field_agent.store import Record, Store
+from schemas.envelope import CLASSIC, HYBRID, Header, Payload
+from tests.device.opening import ProgrammeKey
+from tests.device.small import HOUSEHOLD, NOW, PASSPHRASE, device
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+RECORDS = 10_000
+_SMALL = "<data>" + "".join(f"<q{n}>answer {n * 7919}</q{n}>" for n in range(40)) + "</data>"
+
+
+def _wall(act: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    act()
+    return time.perf_counter() - begun
+
+
+def _plain(place: Path) -> sqlite3.Connection:
+    """Plain SQLite, as durable as the store: the peer."""
+    db = sqlite3.connect(place, isolation_level=None)
+    for pragma in ("synchronous = EXTRA", "journal_mode = WAL", "synchronous = FULL"):
+        db.execute(f"PRAGMA {pragma}")
+    return db
+
+
+def _unlock(top: Path, times: int) -> Row:
+    home = top / "unlock"
+    Store.open(vault.create(home, PASSPHRASE), now_ms=NOW).close()
+    besides = []
+    for _ in range(times):
+        argon = _wall(lambda: vault.STANDARD.derive(PASSPHRASE, b"s" * 16))
+        whole = _wall(lambda: Store.open(vault.unlock(home, PASSPHRASE), now_ms=NOW).close())
+        besides.append(max(0.0, whole - argon))
+    peer = _plain(top / "open.db")
+    peer.execute("CREATE TABLE a (b)")
+    peer.close()
+    plain = statistics.median(
+        _wall(lambda: _plain(top / "open.db").execute("SELECT * FROM a").fetchall())
+        for _ in range(times)
+    )
+    ours = statistics.median(besides)
+    return Row(
+        f"unlock besides Argon2id ({vault.STANDARD.memory_kib // 1024} MiB)",
+        ours,
+        "s",
+        plain,
+        "sqlite3 open",
+        ours / plain,
+        "< 0.3 s",
+        ours < 0.3,
+    )
+
+
+def _saves(top: Path, times: int) -> list[Row]:
+    tablet = device(top / "saves")
+    peer = _plain(top / "saves.db")
+    peer.execute(
+        "CREATE TABLE answers (draft, path, number, value, PRIMARY KEY (draft, path)) WITHOUT ROWID"
+    )
+    tablet.store.begin("e1", HOUSEHOLD, started="s", now_ms=NOW)
+
+    def plain_save(turn: int) -> None:
+        peer.execute("BEGIN IMMEDIATE")
+        peer.execute(
+            "INSERT INTO answers VALUES ('e1', ?, ?, ?) "
+            "ON CONFLICT (draft, path) DO UPDATE SET value = excluded.value",
+            (f"/data/q{turn % 40}", turn, json.dumps(f"answer {turn}")),
+        )
+        peer.execute("COMMIT")
+
+    ours, plain = [], []
+    for turn in range(times):  # in turns, so that the disk's moods are the same for both
+        ours.append(
+            _wall(
+                lambda turn=turn: tablet.store.save("e1", f"/data/q{turn % 40}", f"answer {turn}")
+            )
+        )
+        plain.append(_wall(lambda turn=turn: plain_save(turn)))
+    tablet.store.close()
+    rows = []
+    for name, place in (("p50", 0.5), ("p99", 0.99)):
+        one = sorted(ours)[int(place * times)] * 1000
+        other = sorted(plain)[int(place * times)] * 1000
+        rows.append(
+            Row(
+                f"save one answer, {name}",
+                one,
+                "ms",
+                other,
+                "sqlite3, same durability",
+                one / other,
+                "<= 2x",
+                one / other <= 2,
+            )
+        )
+    return rows
+
+
+def _seals(top: Path, times: int, suite: str, goal: int | None) -> Row:
+    """Payload packed, sealed, headed, signed. Processor time of the least disturbed of 40 runs."""
+    opened = vault.Vault(top, b"k" * 32)
+    opened.adopt(vault.new_device_keys())
+    key = ProgrammeKey.fresh(suite).public
+    head = Header(suite, key.id, "d1", 1, "", "household", "3", "ab" * 32, "m")
+    payload = Payload("uuid:e1", "household", "3", "ab" * 32, "s", "f", "", _SMALL)
+    best = 0.0
+    for _ in range(40):
+        begun = time.process_time()
+        for _ in range(times // 40):
+            opened.seal(payload.pack(), head, key)
+        best = max(best, times // 40 / (time.process_time() - begun))
+    return Row(
+        f"seal small submissions, {suite.split('-', maxsplit=1)[0]}",
+        best,
+        "1/s per core",
+        goal=f">= {goal:,}/s" if goal else "",
+        met=best >= goal if goal else None,
+    )
+
+
+def _finish(top: Path, times: int) -> Row:
+    tablet = device(top / "finish")
+    spent = []
+    for turn in range(times):
+        draft = f"e{turn}"
+        tablet.fill(draft, {"/data/a": turn, "/data/b": "x" * 200})
+        spent.append(_wall(lambda draft=draft: tablet.finish(draft, _SMALL)))
+    tablet.store.close()
+    return Row("finish: seal, outbox, erase, wipe (p50)", statistics.median(spent) * 1000, "ms")
+
+
+def _records(top: Path) -> list[Row]:
+    tablet = device(top / "records")
+    peer = _plain(top / "records.db")
+    peer.execute("CREATE TABLE records (record PRIMARY KEY, kind, label, parent, body)")
+    peer.execute("CREATE INDEX by_label ON records (kind, label)")
+    some = [
+        Record(f"r{n}", "person", f"Person {n * 7919 % RECORDS}", "", {"name": "x" * 60, "n": n})
+        for n in range(RECORDS)
+    ]
+    tablet.store.take_page("north", "e1", 1, records=some)
+    tablet.store.close()
+    peer.execute("BEGIN")
+    peer.executemany(
+        "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
+        [(one.record, one.kind, one.label, "", json.dumps(one.body)) for one in some],
+    )
+    peer.execute("COMMIT")
+    peer.close()
+
+    def plain_all() -> list[Record]:
+        db = _plain(top / "records.db")
+        found = db.execute("SELECT * FROM records ORDER BY kind, label, record LIMIT 20000")
+        return [Record(*row[:4], json.loads(row[4])) for row in found]
+
+    rows = []
+    opened = vault.unlock(tablet.home, PASSPHRASE)
+    ours, plain = [], []
+    for _ in range(5):
+        store: list[Store] = []
+        ours.append(
+            _wall(
+                lambda store=store: (
+                    store.append(Store.open(opened, now_ms=NOW)),
+                    store[0].records(limit=20_000),
+                )
+            )
+        )
+        store[0].close()
+        plain.append(_wall(plain_all))
+    one, other = statistics.median(ours), statistics.median(plain)
+    rows.append(
+        Row(
+            f"open and list {RECORDS:,} records",
+            one,
+            "s",
+            other,
+            "sqlite3, unencrypted",
+            one / other,
+        )
+    )
+    with Store.open(opened, now_ms=NOW) as open_store:
+        page = statistics.median(
+            _wall(lambda: open_store.records("person", limit=50)) for _ in range(20)
+        )
+    rows.append(Row("list 50 of them", page * 1000, "ms"))
+    return rows
+
+
+_STATUS = """
+import sys, time
+begun = time.perf_counter()
+from pathlib import Path
+from field_agent import vault
+from field_agent.store import Store
+with Store.open(vault.unlock(Path(sys.argv[1]), sys.argv[2]), now_ms=int(sys.argv[3])) as store:
+    assert store.status(now_ms=int(sys.argv[3])).unsent == int(sys.argv[4])
+"""
+
+
+def _status(top: Path) -> list[Row]:
+    """A process from nothing: interpreter, Argon2id, store with 10,000 sealed entries, counts."""
+    tablet = device(top / "status")
+    envelope = b"e" * 2000
+    with tablet.store.transaction():
+        tablet.store.db.table("outbox").insert_all(
+            {
+                "counter": n,
+                "hash": f"{n:064x}",
+                "state": "pending",
+                "label": f"Household {n}",
+                "form": "household",
+                "version": "3",
+                "made_ms": NOW,
+                "size": 2000,
+                "draft": f"e{n}",
+                "why": "",
+                "receipt": "",
+                "envelope": envelope,
+            }
+            for n in range(1, RECORDS + 1)
+        )
+    tablet.store.close()
+    # The cost that a real device has, not the tests' quick one.
+    vault.unlock(tablet.home, PASSPHRASE, argon=vault.STANDARD)
+    command = [sys.executable, "-c", _STATUS, tablet.home, PASSPHRASE, str(NOW), str(RECORDS)]
+    spent = statistics.median(_wall(lambda: subprocess.run(command, check=True)) for _ in range(5))
+    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    return [
+        Row(
+            f"status of {RECORDS:,} entries, process start to end",
+            spent,
+            "s",
+            goal="< 0.7 s",
+            met=spent < 0.7,
+        ),
+        Row("its memory at most", memory, "MiB", goal="< 120 MiB", met=memory < 120),
+    ]
+
+
+def run(*, quick: bool) -> list[Row]:
+    """All rows. The status comes first: children's memory is a high-water mark."""
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder)
+        return [
+            *_status(top),
+            _unlock(top, 5 if quick else 20),
+            *_saves(top, 400 if quick else 5000),
+            _seals(top, 4000 if quick else 20_000, HYBRID.name, 8000),
+            _seals(top, 4000 if quick else 20_000, CLASSIC.name, None),
+            _finish(top, 50 if quick else 500),
+            *_records(top),
+        ]
