@@ -1,0 +1,704 @@
+"""A round with the server: what is finished goes out, what happened comes in, cut and resumed anywhere."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from field_agent import vault as keys
+from field_agent.records import fold
+from field_agent.store import Batch, Form, Missing, NotEnrolled
+from field_agent.transport import BLOBS, ROUND, SOFTWARE, Link, Unreachable
+from schemas.envelope import SealingKey
+from schemas.frames import MAX_PARTS, digest
+from schemas.messages import RoundReply, RoundRequest, pack_round, unpack_reply
+from schemas.problems import Problem, Refused
+from schemas.signing import raw, receipt_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from field_agent.store import Identity, SealedAttachment, Store
+    from field_agent.transport import Wire
+
+UNSENT = ("pending", "sent")
+BATCH_MIN, BATCH_START, BATCH_MAX = 8 * 1024, 64 * 1024, 1024 * 1024
+CHUNK_MIN, CHUNK_START, CHUNK_MAX = 8 * 1024, 64 * 1024, 2 * 1024 * 1024
+PAGE_MIN, PAGE_START, PAGE_MAX = 1024, 64 * 1024, 2 * 1024 * 1024
+# One request should neither be all waiting nor be long enough to be cut: about this many seconds.
+_LASTS_S = 4.0
+_WITH_DATA_PAGE = 4096
+SKEW_MS = 2 * 60 * 1000
+KEEP_SEALED_MS = 90 * 86_400_000
+PATIENCE = 12
+PATIENCE_UNMET = 3
+WATCH_S_MIN, WATCH_S_MAX = 5.0, 900.0
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a sync is. `left_s` is None until there is something to judge by."""
+
+    doing: str
+    records: int
+    records_all: int
+    bytes: int
+    bytes_all: int
+    left_s: float | None = None
+    note: str = ""
+    """What just went wrong and what will be done about it, or ""."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What one sync did. `left` counts finished entries without a receipt."""
+
+    receipts: int = 0
+    refused: list[dict[str, Any]] = field(default_factory=list)
+    parked: int = 0
+    attachments: int = 0
+    forms: list[str] = field(default_factory=list)
+    items: int = 0
+    notices: int = 0
+    fed_again: int = 0
+    skew_ms: int = 0
+    rounds: int = 0
+    requests: int = 0
+    retries: int = 0
+    bytes_out: int = 0
+    bytes_in: int = 0
+    left: int = 0
+    attachments_left: int = 0
+
+    @property
+    def synced(self) -> bool:
+        """Every finished entry has its receipt, and every file is with the server."""
+        return self.left == 0 and self.attachments_left == 0
+
+
+class Pace:
+    """How much to put into one request: more while it goes well and fast, at once less when cut."""
+
+    def __init__(self, least: int, first: int, most: int) -> None:
+        self._least, self._most = least, most
+        self.size = first
+        self._ceiling = most
+        self._good = 0
+
+    def went_well(self, took_s: float, size: int) -> None:
+        """`size` bytes took so long. Small requests say little about large ones."""
+        self._good += 1
+        if took_s > 1.5 * _LASTS_S:
+            self.size = max(self._least, self.size // 2)
+        elif took_s < _LASTS_S and size * 2 >= self.size:
+            self.size = min(self.size * 2, self._ceiling)
+        if self._good >= 8 and self._ceiling < self._most:
+            # It went well for a while: what cut it may be over.
+            self._ceiling = min(self._ceiling * 2, self._most)
+            self._good = 0
+
+    def was_cut(self) -> None:
+        self._good = 0
+        self._ceiling = max(self._least, min(self.size, self._ceiling) // 2)
+        self.size = max(self._least, self.size // 4)
+
+
+@dataclass(slots=True)
+class Means:
+    """What a sync works with: told the time, the ids, the luck, and whom to tell."""
+
+    store: Store
+    link: Link
+    now_ms: Callable[[], int]
+    steady_s: Callable[[], float]
+    new_id: Callable[[], str]
+    luck: Callable[[], float]
+    sleep: Callable[[float], None]
+    tell: Callable[[Progress], None] = lambda _: None
+
+
+def enrolled(store: Store) -> Identity:
+    """Raises `NotEnrolled`."""
+    found = store.identity
+    if found is None:
+        raise NotEnrolled("this device belongs to no server yet: field-agent enrol URL --code CODE")
+    return found
+
+
+def link_of(store: Store, wire: Wire, now_ms: Callable[[], int]) -> Link:
+    """The line from this device to the server that enrolled it."""
+    who = enrolled(store)
+    return Link(wire, who.device, who.fingerprint, who.server_key, store.vault.sign, now_ms)
+
+
+# What goes out: the same for the network and for a memory stick.
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """One round's request, ready to be sent any number of times."""
+
+    body: bytes
+    batch: str
+    counters: tuple[int, ...]
+    weight: int
+    """Bytes of its envelopes."""
+
+
+def acknowledged(store: Store) -> int:
+    """The highest counter up to which every receipt is in hand."""
+    open_ones = store.outbox(states=("pending", "sent", "refused", "held"), limit=1)
+    return open_ones[0].counter - 1 if open_ones else store.counter
+
+
+def prepare(
+    store: Store,
+    *,
+    new_id: Callable[[], str],
+    now_ms: int,
+    most: int,
+    page: int,
+    bring: bool = True,
+    but: frozenset[str] = frozenset(),
+) -> Outgoing:
+    """The next request: an unanswered batch unchanged, else a new one of about `most` bytes.
+
+    The batch's id and contents are on the disk when this returns, before any byte is sent.
+    `but` names batches that are on their way already.
+    """
+    with store.transaction():
+        batch, envelopes = _batch(store, new_id, now_ms, most, but) if bring else (None, [])
+        body = pack_round(
+            RoundRequest(
+                cursor=store.kept("cursor", ""),
+                acknowledged=acknowledged(store),
+                unsent=unsent(store),
+                forms=store.kept("forms_digest", ""),
+                keys=store.kept("keys_digest", ""),
+                batch=batch.batch if batch else "",
+                page=_WITH_DATA_PAGE if batch else page,
+                software=SOFTWARE,
+            ),
+            envelopes,
+        )
+    return Outgoing(
+        body,
+        batch.batch if batch else "",
+        batch.counters if batch else (),
+        sum(len(one) for one in envelopes),
+    )
+
+
+def unsent(store: Store) -> int:
+    return store.status(now_ms=0).unsent
+
+
+def _batch(
+    store: Store, new_id: Callable[[], str], now_ms: int, most: int, but: frozenset[str]
+) -> tuple[Batch | None, list[bytes]]:
+    for waiting in store.open_batches() if but else _first(store):
+        if waiting.batch in but:
+            continue
+        try:
+            return waiting, [store.envelope(counter) for counter in waiting.counters]
+        except Missing:
+            # A receipt came by another way and the bytes were let go: the batch is no more.
+            split(store, waiting)
+    chosen: list[int] = []
+    weight = 0
+    for one in store.outbox(states=("pending",), limit=MAX_PARTS):
+        if chosen and weight + one.size > most:
+            break
+        chosen.append(one.counter)
+        weight += one.size
+    if not chosen:
+        return None, []
+    made = Batch(new_id(), tuple(chosen), now_ms, None)
+    store.put_batch(made.batch, made.counters, now_ms=now_ms)
+    return made, [store.envelope(counter) for counter in made.counters]
+
+
+def _first(store: Store) -> Iterator[Batch]:
+    """The oldest unanswered batch, and the next where the caller gives that one up."""
+    while (waiting := store.open_batch()) is not None:
+        yield waiting
+
+
+def split(store: Store, batch: Batch) -> None:
+    """Give a batch up; its entries go out again in others. The server knows each by its hash."""
+    with store.transaction():
+        store.answer_batch(batch.batch, {"split": True})
+        back = [one for one in batch.counters if store.finished(one).state == "sent"]
+        store.mark(back, "pending")
+
+
+# What comes in.
+
+
+def take(
+    store: Store,
+    reply: RoundReply,
+    outgoing: Outgoing,
+    outcome: Outcome,
+    *,
+    now_ms: int,
+    live: bool = True,
+    move: bool = True,
+) -> None:
+    """Store what the server said, all of it or nothing. Receipts are checked one by one.
+
+    `live`: the server said it just now, not on a memory stick; `move`: its cursor follows ours.
+    """
+    with store.transaction():
+        who = enrolled(store)
+        former, epoch = who.epoch, reply.epoch
+        if epoch != former:
+            # The server was restored from an old copy: what it lost is sent again.
+            store.set_epoch(epoch)
+            store.empty_area(who.area)
+        got = _receipts(store, who, reply)
+        outcome.receipts += len(got)
+        said = {one["counter"] for one in reply.refused}
+        for one in reply.refused:
+            _refused(store, one, outcome, held=one["counter"] in got, now_ms=now_ms)
+        outcome.parked += len(reply.parked)
+        if outgoing.batch:
+            silent = [one for one in outgoing.counters if one not in got and one not in said]
+            store.mark([one for one in silent if store.finished(one).state == "sent"], "pending")
+            store.answer_batch(
+                outgoing.batch,
+                {"receipts": len(got), "refused": sorted(said), "silent": len(silent)},
+            )
+        for first, last in reply.again:
+            last = min(last, store.counter)  # noqa: PLW2901  no more than was ever made
+            outcome.fed_again += store.feed_again(range(max(1, first), last + 1))
+        if reply.keys:
+            take_keys(store, reply.keys)
+        _files(store, reply)
+        _items(store, who.area, reply, outcome, now_ms=now_ms)
+        if move:
+            store.keep("cursor", reply.cursor)
+        if live:
+            outcome.skew_ms = now_ms - reply.time_ms
+            store.keep("skew_ms", outcome.skew_ms)
+        _renew(store, reply, now_ms=now_ms, live=live)
+
+
+def _renew(store: Store, reply: RoundReply, *, now_ms: int, live: bool) -> None:
+    """The lease counts from when the server spoke; an old reply, or the same again, adds nothing."""
+    if not live and reply.time_ms <= store.kept("server_ms", 0):
+        return
+    store.keep("server_ms", reply.time_ms)
+    since_s = 0 if live else max(0, now_ms - store.kept("skew_ms", 0) - reply.time_ms) // 1000
+    if not reply.lease_s or reply.lease_s > since_s:
+        store.renew_lease(max(0, reply.lease_s - since_s), now_ms=now_ms)
+
+
+def _receipts(store: Store, who: Identity, reply: RoundReply) -> set[int]:
+    got: set[int] = set()
+    for counter, signature in reply.receipts:
+        try:
+            mine = store.finished(counter)
+            given = raw(signature)
+        except (Missing, Refused):
+            continue
+        # A reply that the server had stored may carry receipts of the epoch before.
+        for epoch in dict.fromkeys((reply.epoch, who.epoch)):
+            signed = receipt_bytes(
+                server=who.fingerprint,
+                epoch=epoch,
+                device=who.device,
+                counter=counter,
+                envelope_hash=mine.hash,
+                area=who.area,
+            )
+            if keys.verify(who.server_key, given, signed):
+                store.receipt(counter, mine.hash, {"epoch": epoch, "signature": signature})
+                got.add(counter)
+                break
+    return got
+
+
+def _refused(
+    store: Store, one: dict[str, Any], outcome: Outcome, *, held: bool, now_ms: int
+) -> None:
+    """A refusal is kept with its reason and told to the agent; what is not held stays here."""
+    counter, told = one["counter"], one["problem"]
+    try:
+        mine = store.finished(counter)
+    except Missing:
+        return
+    try:
+        why = Problem(str(told.get("code", "")), str(told.get("detail", ""))).sentence()
+    except ValueError:
+        why = f"{told.get('title', 'refused')}. {told.get('way_out', '')}".strip()
+    for fault in one.get("faults", ())[:5]:
+        why += f" {fault['path']}: {fault['reason']}."
+    if not held:
+        store.mark([counter], "refused", why=why)
+    body = {"counter": counter, "label": mine.label, "form": mine.form, "why": why, "held": held}
+    store.put_notice(f"refused {mine.hash}", "refused", body, now_ms=now_ms)
+    outcome.refused.append(body)
+
+
+def take_keys(store: Store, told: dict[str, Any]) -> None:
+    """The programme's keys that new entries are sealed to. Ones that this program cannot read wait."""
+    found: list[SealingKey] = []
+    for one in sorted(told.get("list", ()), key=lambda one: not one.get("current")):
+        try:
+            found.append(SealingKey(str(one["suite"]), raw(str(one["public"])), str(one["id"])))
+        except (Refused, KeyError, TypeError):
+            continue
+    if found:
+        store.put_keys(found)
+        store.keep("keys_digest", str(told.get("digest", "")))
+
+
+def _files(store: Store, reply: RoundReply) -> None:
+    for name, held in reply.blobs.items():
+        store.attachment_sent(name, held)
+
+
+def _items(store: Store, area: str, reply: RoundReply, outcome: Outcome, *, now_ms: int) -> None:
+    changes: list[tuple[int, dict[str, Any]]] = []
+    for item in reply.items:
+        kind, body = item["kind"], item["body"]
+        if kind == "change":
+            changes.append((item["sequence"], body))
+        elif kind in {"returned", "settled"}:
+            store.put_notice(f"{kind} {digest(body)}", kind, body, now_ms=now_ms)
+            outcome.notices += 1
+        outcome.items += 1
+    if changes:
+        fold(store, area, reply.epoch, changes)
+
+
+# The run of a sync.
+
+
+class Run:
+    """One sync over a wire, from hello to the last file. Build one for each."""
+
+    def __init__(self, means: Means) -> None:
+        self._means = means
+        self._store = means.store
+        self.outcome = Outcome()
+        self._batches = Pace(BATCH_MIN, BATCH_START, BATCH_MAX)
+        self._chunks = Pace(CHUNK_MIN, CHUNK_START, CHUNK_MAX)
+        self._pages = Pace(PAGE_MIN, PAGE_START, PAGE_MAX)
+        self._fails = 0
+        self._doing = "asking the server"
+        self._records_done = self._bytes_done = 0
+        self._form_list: dict[str, Any] = {}
+        self._stalled = False
+        waiting = self._store.outbox(states=UNSENT, limit=10**9)
+        self._records_all = len(waiting)
+        files = self._store.attachments()
+        self._bytes_all = sum(one.size for one in waiting) + sum(
+            one.size - one.sent for one in files
+        )
+        self._began_s = means.steady_s()
+
+    def sync(self) -> Outcome:
+        """Everything there is to do, until it is done or patience ends.
+
+        Raises `Unreachable` (what was done is kept, the rest is sent next time), `Refused` where the
+        server will not have this device or program, `vault.Revoked` after erasing the key.
+        """
+        try:
+            self._rounds()
+            while self._attachments():
+                # What the server says of files in headers is not signed; what it says in a round is.
+                self._rounds()
+            self._forms()
+            self._store.drop_sealed(made_before_ms=self._means.now_ms() - KEEP_SEALED_MS)
+        except Refused as error:
+            if error.problem.code == "device-revoked":
+                reason = error.problem.detail or "by the server"
+                self._store.revoke(reason)
+                raise keys.Revoked(
+                    f"the server has revoked this device ({reason}): its key was erased; "
+                    "what was received before is kept there"
+                ) from error
+            raise
+        finally:
+            self._count()
+        self._say("done")
+        return self.outcome
+
+    def _count(self) -> None:
+        traffic, done = self._means.link.traffic, self.outcome
+        done.requests, done.bytes_out, done.bytes_in = (
+            traffic.requests,
+            traffic.sent,
+            traffic.received,
+        )
+        done.left = unsent(self._store)
+        done.attachments_left = len(self._store.attachments())
+
+    def _say(self, doing: str, note: str = "") -> None:
+        self._doing = doing
+        spent = self._means.steady_s() - self._began_s
+        left = None
+        if self._bytes_done and spent > 0:
+            left = max(0.0, (self._bytes_all - self._bytes_done) * spent / self._bytes_done)
+        self._means.tell(
+            Progress(
+                doing,
+                self._records_done,
+                max(self._records_all, self._records_done),
+                self._bytes_done,
+                max(self._bytes_all, self._bytes_done),
+                left,
+                note,
+            )
+        )
+
+    def _rounds(self) -> None:
+        bring = True
+        while True:
+            outgoing = prepare(
+                self._store,
+                new_id=self._means.new_id,
+                now_ms=self._means.now_ms(),
+                most=self._batches.size,
+                page=self._pages.size,
+                bring=bring,
+            )
+            self._say("sending entries" if outgoing.batch else "asking the server")
+            reply = self._round(outgoing)
+            if reply is None:
+                continue
+            before = self.outcome.receipts, len(self.outcome.refused), self.outcome.fed_again
+            take(self._store, reply, outgoing, self.outcome, now_ms=self._means.now_ms())
+            self.outcome.rounds += 1
+            after = self.outcome.receipts, len(self.outcome.refused), self.outcome.fed_again
+            if outgoing.batch:
+                self._records_done += len(outgoing.counters)
+                self._bytes_done += outgoing.weight
+                # A server that says nothing of what it was brought is not asked again at once.
+                bring = before != after
+            if reply.forms:
+                self._form_list = reply.forms
+            if not reply.more and (not bring or not self._store.outbox(states=UNSENT, limit=1)):
+                return
+
+    def _round(self, outgoing: Outgoing) -> RoundReply | None:
+        """None where the round must be prepared anew."""
+        pace = self._batches if outgoing.batch else self._pages
+        began = self._means.steady_s()
+        try:
+            answer = self._means.link.ask("POST", ROUND, outgoing.body)
+            reply = unpack_reply(answer.body)
+        except Unreachable as error:
+            self._failed(str(error), met=error.met)
+            if error.met:
+                self._smaller(pace, outgoing)
+            return None
+        except Refused as error:
+            self._refusal(error, outgoing)
+            return None
+        self._fails = 0
+        pace.went_well(
+            self._means.steady_s() - began,
+            outgoing.weight if outgoing.batch else len(answer.body) * 4,
+        )
+        return reply
+
+    def _smaller(self, pace: Pace, outgoing: Outgoing) -> None:
+        pace.was_cut()
+        if outgoing.weight > 2 * pace.size and len(outgoing.counters) > 1:
+            self._give_up(outgoing)
+
+    def _give_up(self, outgoing: Outgoing) -> None:
+        waiting = self._store.open_batch()
+        if waiting is not None and waiting.batch == outgoing.batch:
+            split(self._store, waiting)
+
+    def _refusal(self, error: Refused, outgoing: Outgoing) -> None:
+        problem = error.problem
+        if problem.kind.again:
+            self._failed(problem.sentence(), met=True)
+        elif problem.code == "batch-changed":
+            self._failed(problem.sentence(), met=True)
+            self._give_up(outgoing)
+        elif problem.code == "too-large" and len(outgoing.counters) > 1:
+            self._failed(problem.sentence(), met=True)
+            self._batches.was_cut()
+            self._give_up(outgoing)
+        elif problem.code == "too-large" and outgoing.counters:
+            # One entry alone is too large for this server: it stays here, the others go on.
+            self._store.mark(outgoing.counters, "refused", why=problem.sentence())
+            self._store.answer_batch(outgoing.batch, {"refused": list(outgoing.counters)})
+        else:
+            raise error
+
+    def _failed(self, why: str, *, met: bool) -> None:
+        """Wait before the next try. Raises `Unreachable` when patience ends."""
+        self._fails += 1
+        self.outcome.retries += 1
+        if self._fails >= (PATIENCE if met else PATIENCE_UNMET):
+            raise Unreachable(why, met=met)
+        wait = pause_s(self._fails - (1 if met else 0), self._means.luck())
+        self._say(self._doing, f"{why}; again in {wait:.1f} s")
+        self._means.sleep(wait)
+
+    # Attachments.
+
+    def _attachments(self) -> bool:
+        """Send what is left of files, the smallest first; whether there was anything to send."""
+        waiting = sorted(self._store.attachments(), key=lambda one: (one.size - one.sent, one.hash))
+        ready = [one for one in waiting if self._store.receipt_of(one.counter) is not None]
+        for one in ready:
+            self._attachment(one)
+        return bool(ready)
+
+    def _attachment(self, one: SealedAttachment) -> None:
+        at: int | None = one.sent
+        while True:
+            try:
+                if at is None:
+                    at = self._held(one)
+                    self._store.attachment_sent(one.hash, at)
+                if at >= one.size:
+                    break
+                at = self._chunk(one, at)
+            except Unreachable as error:
+                self._failed(str(error), met=error.met)
+                if error.met:
+                    self._chunks.was_cut()
+                at = None
+            except Refused as error:
+                code = error.problem.code
+                if code not in {"blob-offset", "blob-differs"} and not error.problem.kind.again:
+                    raise
+                self._failed(error.problem.sentence(), met=True)
+                at = None
+        self.outcome.attachments += 1
+
+    def _held(self, one: SealedAttachment) -> int:
+        answer = self._means.link.ask("HEAD", BLOBS + one.hash)
+        return _offset(answer.headers, one.size)
+
+    def _chunk(self, one: SealedAttachment, at: int) -> int:
+        data = self._store.attachment_bytes(one.hash, at, self._chunks.size)
+        self._say("sending files")
+        began = self._means.steady_s()
+        answer = self._means.link.ask("PATCH", BLOBS + one.hash, data, {"Upload-Offset": str(at)})
+        self._fails = 0
+        self._chunks.went_well(self._means.steady_s() - began, len(data))
+        now = _offset(answer.headers, one.size)
+        # The header is not signed, the status is: no more than was sent is believed.
+        now = min(now, at + len(data))
+        self._store.attachment_sent(one.hash, now)
+        self._bytes_done += max(0, now - at)
+        return now
+
+    # Forms and their media.
+
+    def _forms(self) -> None:
+        told = self._form_list
+        if not told:
+            return
+        for one in told.get("list", ()):
+            self._form(one)
+        with self._store.transaction():
+            self._store.retire_forms(str(one["form"]) for one in told.get("list", ()))
+            self._store.keep("forms_digest", str(told.get("digest", "")))
+
+    def _form(self, one: dict[str, Any]) -> None:
+        try:
+            held = self._store.form(one["form"], one["version"])
+        except Missing:
+            held = None
+        media = {part["name"]: part["hash"] for part in one.get("media", ())}
+        for part in one.get("media", ()):
+            try:
+                self._store.media(part["hash"])
+            except Missing:
+                self._store.put_media(part["hash"], self._fetch(part["hash"], part["size"]))
+        if held is not None and held.hash == one["hash"] and held.media == media:
+            return
+        xml = self._fetch(one["hash"], one["size"]).decode()
+        self._store.put_form(
+            Form(one["form"], one["version"], one["hash"], one.get("title", ""), xml, media)
+        )
+        self.outcome.forms.append(f"{one['form']} {one['version']}")
+
+    def _fetch(self, name: str, size: int) -> bytes:
+        """A form's file, whole and of its hash; what arrived before a cut is kept for the next sync."""
+        kept = f"part {name}"
+        data = bytearray(base64.b64decode(self._store.kept(kept, "")))
+        while True:
+            while len(data) < size:
+                end = min(size, len(data) + self._chunks.size) - 1
+                began = self._means.steady_s()
+                self._say("fetching forms")
+                try:
+                    answer = self._means.link.ask(
+                        "GET", BLOBS + name, headers={"Range": f"bytes={len(data)}-{end}"}
+                    )
+                except Unreachable as error:
+                    self._store.keep(kept, base64.b64encode(data).decode())
+                    self._failed(str(error), met=error.met)
+                    if error.met:
+                        self._chunks.was_cut()
+                    continue
+                self._fails = 0
+                self._chunks.went_well(self._means.steady_s() - began, len(answer.body))
+                if not answer.body:
+                    raise Unreachable(f"the server gives {len(data)} of {size} bytes of {name}")
+                data += answer.body[: end + 1 - len(data)]
+            if hashlib.sha256(data).hexdigest() == name:
+                break
+            data.clear()
+            self._store.keep(kept, "")
+            self._failed(f"the file {name[:12]} arrived with other bytes", met=True)
+        if self._store.kept(kept):
+            self._store.keep(kept, "")
+        return bytes(data)
+
+
+def _offset(headers: Any, size: int) -> int:
+    told = str(headers.get("upload-offset", ""))
+    if not told.isdigit():
+        raise Unreachable("the server's reply about a file names no offset")
+    return min(int(told), size)
+
+
+def pause_s(fails: int, luck: float) -> float:
+    """Seconds before the next try: doubling, at most 30, spread by `luck` (0 to 1)."""
+    return min(30.0, 0.1 * 2.0 ** max(0, fails)) * (0.5 + luck)
+
+
+def watch(
+    once: Callable[[], Outcome],
+    *,
+    sleep: Callable[[float], None],
+    luck: Callable[[], float],
+    say: Callable[[Outcome | str, float], None],
+    go_on: Callable[[], bool] = lambda: True,
+) -> None:
+    """Sync again and again: soon after work was done, ever more rarely while the server is away.
+
+    `say` gets the outcome, or why there is none, and the seconds until the next try. Ends when `go_on`
+    says so, or with what `once` raises besides `Unreachable` and problems that pass by themselves.
+    """
+    wait = WATCH_S_MIN
+    while go_on():
+        told: Outcome | str
+        try:
+            told = once()
+            busy = told.receipts or told.items or told.attachments or not told.synced
+            wait = WATCH_S_MIN if busy else min(wait * 2, WATCH_S_MAX)
+        except Unreachable as error:
+            told, wait = str(error), min(wait * 2, WATCH_S_MAX)
+        except Refused as error:
+            if not error.problem.kind.again:
+                raise
+            told, wait = error.problem.sentence(), min(wait * 2, WATCH_S_MAX)
+        pause = wait * (0.75 + luck() / 2)
+        say(told, pause)
+        sleep(pause)
