@@ -149,7 +149,7 @@ def piece(tx: Tx, area: str, blob_hash: str, start: int, end: int) -> bytes:
 
 
 def missing(tx: Tx, area: str, device: str, limit: int = 500) -> dict[str, int]:
-    """This device's attachments that are not whole yet: hash -> bytes here, smallest first."""
+    """The device's attachments that are not whole yet: hash -> bytes here, smallest first."""
     found = tx.execute(
         select(blobs.c.hash, blobs.c.have)
         .join(

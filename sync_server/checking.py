@@ -67,8 +67,6 @@ class Shelf:
 
     def form(self, form: str, version: str, form_hash: str) -> Form | None:
         """The form of exactly that hash, None where it is not published."""
-        from forms.form import Form  # noqa: PLC0415  the engine is read when it is first needed
-
         wanted = (form, version, form_hash)
         with self._lock:
             found = self._held.pop(wanted, None)
@@ -76,6 +74,8 @@ class Shelf:
                 row = self._store.read(lambda tx: published.find(tx, form, version, form_hash))
                 if row is None:
                     return None
+                from forms.form import Form  # noqa: PLC0415  read when it is first needed
+
                 files = self._store.read(
                     lambda tx: {one: blobs.content(tx, "", held) for one, held in row.files()}
                 )
@@ -141,7 +141,8 @@ def check_answers(form: Form, payload: Payload) -> tuple[tuple[str, str, str], .
 
 def named_instance(xml: bytes) -> str:
     """The instanceID in the XML, "" where there is none or more than one."""
-    from forms.markup import BadMarkup, local, parse as parse_xml, text  # noqa: PLC0415  as above
+    from forms.markup import BadMarkup, local, text  # noqa: PLC0415  as above
+    from forms.markup import parse as parse_xml
 
     try:
         found = [one for one in parse_xml(xml).iter() if local(one) == "instanceID"]

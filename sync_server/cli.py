@@ -91,7 +91,7 @@ def clock() -> datetime:
 def new_id() -> str:
     from uuid import uuid4
 
-    return str(uuid4())  # noqa: TID251  the command line tells the core its ids
+    return str(uuid4())
 
 
 def desk_of(ctx: click.Context, *, workers: int = 0) -> Desk:

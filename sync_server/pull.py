@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from schemas.frames import digest
-from sync_server import notices
+from sync_server import notices, registry
 from sync_server.store import published
 
 if TYPE_CHECKING:
@@ -63,7 +62,8 @@ def items(
     tx: Tx, desk: Desk, device: Device, after: int, page_bytes: int
 ) -> tuple[list[dict[str, Any]], int, bool]:
     """What the device has not seen: the items in order, the last sequence they reach, and whether
-    there is more. A page has at least one item and stops at about `page_bytes`."""
+    there is more. A page has at least one item and stops at about `page_bytes`.
+    """
     found = notices.since(tx, desk.at_rest, device.area, device.device, after, PAGE_ITEMS + 1)
     found += _changes(tx, desk, device.area, after, PAGE_ITEMS + 1)
     found.sort(key=lambda one: int(one["sequence"]))
@@ -80,11 +80,7 @@ def items(
 
 
 def _changes(tx: Tx, desk: Desk, area: str, after: int, limit: int) -> list[dict[str, Any]]:
-    if not find_spec("sync_server.registry"):
-        return []
-    from sync_server import registry  # noqa: PLC0415  the registry is above the intake
-
     return [
         {"sequence": sequence, "kind": "change", "body": body}
-        for sequence, body in registry.changes_since(tx, desk, area, after, limit)
+        for sequence, body in registry.changes_since(desk, tx, area, after, limit)
     ]

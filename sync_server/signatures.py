@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import io
 import json
 import os
 import secrets  # noqa: TID251  the server's keys and salts are made here and nowhere else
@@ -21,12 +22,13 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from schemas.envelope import CLASSIC, HYBRID, SUITES, SealingKey
+from schemas.envelope import CLASSIC, HYBRID, SUITES, SealingKey, chunk_nonce, chunk_sizes
 from schemas.frames import canonical
 from schemas.problems import Refused
 from schemas.signing import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 RING = "ring.json"
@@ -272,19 +274,21 @@ def new_secret(length: int) -> bytes:
     return secrets.token_bytes(length)
 
 
-def opened_file(key: bytes, sealed: bytes) -> bytes:
-    """The plain bytes of a sealed file (STREAM, `schemas/envelope.py`). Raises `Refused`."""
-    from schemas.envelope import chunk_nonce, chunk_sizes  # noqa: PLC0415  only for photographs
+def opened_pieces(key: bytes, size: int, read: Callable[[int], bytes]) -> Iterator[bytes]:
+    """The plain bytes of a sealed file of `size` bytes, chunk by chunk (STREAM, see
+    `schemas/envelope.py`). Raises `Refused("seal-broken")` at the first chunk that is not right.
+    """
+    cipher = AESGCM(key)
+    for number, (length, last) in enumerate(chunk_sizes(size)):
+        try:
+            yield cipher.decrypt(chunk_nonce(number, last=last), read(length), None)
+        except (InvalidTag, ValueError) as error:
+            raise Refused("seal-broken", f"chunk {number + 1}") from error
 
-    out, at = bytearray(), 0
-    try:
-        cipher = AESGCM(key)
-        for number, (size, last) in enumerate(chunk_sizes(len(sealed))):
-            out += cipher.decrypt(chunk_nonce(number, last=last), sealed[at : at + size], None)
-            at += size
-    except (InvalidTag, ValueError) as error:
-        raise Refused("seal-broken", "an attachment does not open") from error
-    return bytes(out)
+
+def opened_file(key: bytes, sealed: bytes) -> bytes:
+    """The plain bytes of a sealed file in memory. Raises `Refused("seal-broken")`."""
+    return b"".join(opened_pieces(key, len(sealed), io.BytesIO(sealed).read))
 
 
 # Where the ring is kept.

@@ -1,0 +1,177 @@
+"""Rounds on a memory stick: bundles taken in, receipts to carry back, relays of many."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from schemas.bundle import (
+    BLOB,
+    BUNDLE,
+    RELAY,
+    REPLY,
+    ROUND,
+    SEALED_REPLY,
+    WHOLE,
+    Reader,
+    Writer,
+    split_blob,
+    start,
+)
+from schemas.messages import pack_reply, unpack_round
+from schemas.problems import Refused
+from schemas.signing import REPLY_INFO, bundle_bytes
+from sync_server import blobs, enrol, rounds
+from sync_server.intake import current_epoch
+from sync_server.signatures import seal_to_box, verify
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from schemas.messages import RoundReply
+    from sync_server.desk import Desk
+    from sync_server.enrol import Device
+
+
+def take(desk: Desk, source: BinaryIO, out: BinaryIO) -> list[dict[str, Any]]:
+    """Takes a bundle, or a relay of many, in, and writes what goes back to `out`.
+
+    Returns for each bundle `{device, received, refused, parked, files, problem}`. Taking it again
+    changes nothing and gives the same receipts. `source` can seek. Raises `Refused` where the file
+    itself is damaged; one damaged bundle of a relay does not keep the others out.
+    """
+    reader = Reader(source)
+    if reader.opening.kind == BUNDLE:
+        return [_take_one(desk, reader, out)]
+    if reader.opening.kind != RELAY:
+        raise Refused("malformed", "this is a reply, to be carried back to its device")
+    if reader.signature != bytes(64):
+        raise Refused("bundle-cut", "a relay ends otherwise")
+    writer = Writer(out, RELAY, {"made": desk.now_ms()})
+    rows = []
+    for kind, data in reader.frames():
+        if kind == WHOLE:
+            reply = io.BytesIO()
+            try:
+                rows.append(_take_one(desk, Reader(io.BytesIO(data)), reply))
+                writer.add(WHOLE, reply.getvalue())
+            except Refused as error:
+                rows.append(_row("", problem=error.problem.sentence()))
+    writer.end(lambda _: bytes(64))
+    return rows
+
+
+def _row(device: str, **more: Any) -> dict[str, Any]:
+    empty = {"received": 0, "refused": 0, "parked": 0, "files": 0, "problem": ""}
+    return {"device": device, **empty, **more}
+
+
+def _take_one(desk: Desk, reader: Reader, out: BinaryIO) -> dict[str, Any]:
+    header = reader.opening.header
+    if reader.opening.kind != BUNDLE:
+        raise Refused("malformed", "not a device's bundle")
+    if header.get("server") != desk.keys.fingerprint:
+        raise Refused("bundle-foreign", f"server {str(header.get('server'))[:16]}")
+    device = desk.store.read(lambda tx: enrol.find(tx, str(header.get("device"))))
+    if not verify(device.key, reader.signature, bundle_bytes(reader.sha256)):
+        raise Refused("signature-wrong", f"the bundle of {device.device}")
+    opening = _reply_header(desk, device, reader.sha256)
+    writer = Writer(out, REPLY, opening)
+    if device.revoked_ms:
+        # Its work until then is evidence, but comes only with an officer who asks for it.
+        raise Refused("device-revoked", f"{device.device}: {device.revoked_why}")
+    counted = _row(device.device)
+    known_forms: set[str] = set()
+    before = start(REPLY, opening)
+    for kind, data in reader.frames():
+        if kind == ROUND:
+            asked, sealed = unpack_round(data)
+            reply = rounds.meet(desk, device, asked, sealed, by="bundle")
+            counted["received"] += len(reply.receipts)
+            counted["refused"] += len(reply.refused)
+            counted["parked"] += len(reply.parked)
+            info = REPLY_INFO + b"\n" + before
+            writer.add(SEALED_REPLY, seal_to_box(device.box, pack_reply(reply), info))
+            known_forms |= _form_files(reply)
+        elif kind == BLOB:
+            counted["files"] += _take_blob(desk, device, data)
+    for blob_hash in sorted(known_forms):
+        content = desk.store.read(lambda tx, wanted=blob_hash: blobs.content(tx, "", wanted))  # type: ignore[misc]
+        writer.add_blob(blob_hash, content)
+    writer.end(lambda sha256: desk.sign(bundle_bytes(sha256)))
+    return counted
+
+
+def _reply_header(desk: Desk, device: Device, bundle: bytes) -> dict[str, Any]:
+    return {
+        "device": device.device,
+        "server": desk.keys.fingerprint,
+        "epoch": desk.store.read(current_epoch),
+        "made": desk.now_ms(),
+        "for": bundle.hex(),
+    }
+
+
+def _form_files(reply: RoundReply) -> set[str]:
+    """The files of the forms that the reply names: the device may lack them and cannot ask."""
+    return {
+        one
+        for form in reply.forms.get("list", ())
+        for one in (form["hash"], *(file["hash"] for file in form["media"]))
+    }
+
+
+def _take_blob(desk: Desk, device: Device, data: bytes) -> int:
+    """Takes a whole attachment in, in pieces; what is here already stays. 1 if it is whole now."""
+    blob_hash, content = split_blob(data)
+    try:
+        found = desk.store.read(lambda tx: blobs.held(tx, device.area, blob_hash))
+        if hashlib.sha256(content).hexdigest() != blob_hash or found.size != len(content):
+            return 0
+        while not found.whole:
+            piece = content[found.have : found.have + blobs.MAX_READ]
+            found = blobs.append(desk, device.area, blob_hash, found.have, piece)
+    except Refused as error:
+        if error.problem.code != "blob-unknown":
+            raise
+        return 0  # No envelope that was taken names it.
+    return 1
+
+
+def write_relay(out: BinaryIO, inside: Iterable[bytes], *, made_ms: int) -> int:
+    """Puts whole bundles (or replies), still sealed, into one file; relays are emptied into it.
+
+    Raises `Refused` where one of them is damaged; needs no key and reads nothing inside.
+    """
+    writer = Writer(out, RELAY, {"made": made_ms})
+    count = 0
+    for data in inside:
+        reader = Reader(io.BytesIO(data))
+        whole = (
+            [content for kind, content in reader.frames() if kind == WHOLE]
+            if reader.opening.kind == RELAY
+            else [data]
+        )
+        for one in whole:
+            writer.add(WHOLE, one)
+            count += 1
+    writer.end(lambda _: bytes(64))
+    return count
+
+
+def split_relay(source: BinaryIO) -> Iterator[tuple[str, bytes]]:
+    """The files inside a relay, each with a name: its device and what it is."""
+    reader = Reader(source)
+    if reader.opening.kind != RELAY:
+        raise Refused("malformed", "not a relay")
+    for number, (kind, data) in enumerate(reader.frames(), 1):
+        if kind == WHOLE:
+            inside = Reader(io.BytesIO(data)).opening
+            device = "".join(
+                letter
+                for letter in str(inside.header.get("device"))
+                if letter.isalnum() or letter == "-"
+            )
+            ending = "receipts" if inside.kind == REPLY else "bundle"
+            yield f"{number:03}-{device[:63]}.{ending}", data
