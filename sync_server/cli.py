@@ -1,4 +1,4 @@
-"""The server's command line: set up, serve, publish, enrol, and everything an officer does by hand."""
+"""The server's command line: set up, serve, publish, enrol, and what officers do by hand."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Reasoned(click.Group):
         except OSError as error:
             say(f"{error.filename or 'the disk'}: {error.strerror or error}")
         except Exception as error:
-            # The use cases of the desk name their own refusals; each is an exception for what is so.
+            # The use cases of the desk name their refusals, each an exception for what is so.
             if not getattr(type(error), "__module__", "").startswith(("sync_server", "forms")):
                 raise
             say(str(error))
@@ -536,7 +536,7 @@ def take(ctx: click.Context, file: Path, receipts: Path | None, as_json: bool) -
     "--split", is_flag=True, help="The other way: OUT is a folder for the files inside BUNDLES."
 )
 def relay(out: Path, bundles: tuple[Path, ...], split: bool) -> None:
-    """Put many agents' bundles, still sealed, into one file to carry. Needs no server and no key."""
+    """Put many agents' bundles, still sealed, into one file to carry. Needs no key."""
     from sync_server.bundles import split_relay, write_relay
 
     at_ms = int(clock().timestamp() * 1000)
@@ -579,6 +579,657 @@ def recover(ctx: click.Context, file: Path, drafts: Path | None, as_json: bool) 
         ("device", "received", "refused", "parked", "files", "drafts"),
         json_too=as_json,
     )
+
+
+# What officers do by hand.
+
+officer_name = click.option("--as", "officer", required=True, help="The officer who does it.")
+password_file = click.option(
+    "--password-file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A file with the password on its first line; else it is asked for.",
+)
+
+
+def password_of(file: Path | None, ask: str, *, twice: bool = False) -> str:
+    """A password from a file's first line, or from a prompt without echo; never from an argument."""
+    if file is not None:
+        return (file.read_text(encoding="utf-8").splitlines() or [""])[0]
+    found: str = click.prompt(ask, hide_input=True, confirmation_prompt=twice, err=True)
+    return found
+
+
+def acting(desk: Desk, officer: str, file: Path | None) -> str:
+    """The officer's name, once the password was shown to be theirs."""
+    from sync_server.officers import sign_in
+
+    return sign_in(desk, officer, password_of(file, f"Password of {officer}")).name
+
+
+@main.group()
+def users() -> None:
+    """The officers: add, list, roles, passwords."""
+
+
+role_option = click.option(
+    "--role",
+    "roles",
+    multiple=True,
+    required=True,
+    help="agent, supervisor, approver, finance or admin; may be given several times.",
+)
+
+
+@users.command("add")
+@click.argument("name")
+@role_option
+@password_file
+@click.pass_context
+def users_add(
+    ctx: click.Context, name: str, roles: tuple[str, ...], password_file: Path | None
+) -> None:
+    """Add an officer. The password has at least 10 characters."""
+    from sync_server.officers import add
+
+    desk = desk_of(ctx)
+    add(desk, name, roles, password_of(password_file, f"New password of {name}", twice=True))
+    click.echo(f"{name} is {', '.join(sorted(set(roles)))}")
+
+
+@users.command("list")
+@as_json
+@click.pass_context
+def users_list(ctx: click.Context, as_json: bool) -> None:
+    """Every officer with their roles."""
+    from sync_server.officers import listed
+
+    rows = [
+        {"name": o.name, "roles": ", ".join(o.roles), "active": o.active, "locked": o.locked}
+        for o in listed(desk_of(ctx))
+    ]
+    show(rows, ("name", "roles", "active", "locked"), json_too=as_json)
+
+
+@users.command("password")
+@click.argument("name")
+@password_file
+@click.pass_context
+def users_password(ctx: click.Context, name: str, password_file: Path | None) -> None:
+    """Set a new password; the officer's sessions end."""
+    from sync_server.officers import change_password
+
+    change_password(
+        desk_of(ctx), name, password_of(password_file, f"New password of {name}", twice=True)
+    )
+    click.echo(f"{name} has a new password")
+
+
+@users.command("role")
+@click.argument("name")
+@role_option
+@click.option("--end", is_flag=True, help="Take the roles away instead of giving them.")
+@click.pass_context
+def users_role(ctx: click.Context, name: str, roles: tuple[str, ...], end: bool) -> None:
+    """Give roles to an officer, or end them."""
+    from sync_server.officers import give_roles
+
+    give_roles(desk_of(ctx), name, roles, active=not end)
+    click.echo(f"{name}: {', '.join(roles)} {'ended' if end else 'given'}")
+
+
+@users.command("lock")
+@click.argument("name")
+@click.option("--undo", is_flag=True, help="Let the officer in again.")
+@click.pass_context
+def users_lock(ctx: click.Context, name: str, undo: bool) -> None:
+    """Shut an officer out; what they decided stays."""
+    from sync_server.officers import set_active
+
+    set_active(desk_of(ctx), name, active=undo)
+    click.echo(f"{name} is {'let in' if undo else 'shut out'}")
+
+
+@main.group()
+def review() -> None:
+    """What waits for a decision: batches, enrolments, cycles, payments; and clashes."""
+
+
+def _standing_row(one: Any) -> dict[str, Any]:
+    return {
+        "subject": one.subject.id,
+        "kind": one.subject.kind,
+        "area": one.subject.area,
+        "title": one.subject.title,
+        "state": str(one.state),
+        "next": f"{one.next.name}, by {one.next.role}" if one.next else "",
+        "content": one.subject.content,
+        "author": one.subject.author,
+        "decided": [
+            {
+                "stage": said.stage,
+                "verdict": said.verdict,
+                "officer": said.officer,
+                "role": said.role,
+                "comment": said.comment,
+                "at_ms": said.at_ms,
+            }
+            for said in one.decided
+        ],
+    }
+
+
+@review.command("list")
+@click.option("--kind", default="", help="batch, enrolment, cycle or payment; else all.")
+@click.option("--all", "everything", is_flag=True, help="Also what was decided.")
+@as_json
+@click.pass_context
+def review_list(ctx: click.Context, kind: str, everything: bool, as_json: bool) -> None:
+    """What waits for a decision, and whose it is next."""
+    from sync_server.docket import listed
+
+    rows = [_standing_row(one) for one in listed(desk_of(ctx), kind=kind, settled=everything)]
+    show(rows, ("subject", "kind", "area", "state", "next", "title"), json_too=as_json)
+
+
+@review.command("show")
+@click.argument("subject")
+@as_json
+@click.pass_context
+def review_show(ctx: click.Context, subject: str, as_json: bool) -> None:
+    """One subject: where it stands and what is in it. SUBJECT may be the beginning of an id."""
+    from dataclasses import asdict
+
+    from sync_server import batches, docket
+
+    desk = desk_of(ctx)
+    standing = docket.show(desk, subject)
+    row = _standing_row(standing)
+    one = standing.subject
+    batch = batches.view(desk, one.area, one.id) if one.kind == "batch" else None
+    if as_json:
+        row["submissions"] = [asdict(each) for each in batch.submissions] if batch else []
+        click.echo(json.dumps(row, ensure_ascii=False, indent=2))
+        return
+    click.echo(f"{one.kind} {one.id}: {one.title}")
+    click.echo(f"{row['state']}; next: {row['next'] or 'nothing'}")
+    for said in standing.decided:
+        click.echo(f"  {said.verdict} by {said.officer} ({said.role}) {said.comment}".rstrip())
+    for each in batch.submissions if batch else ():
+        click.echo(f"{each.counter}. {each.label or each.form}: {each.state}")
+        for fault in each.faults:
+            click.echo(f"   ! {fault}")
+        for answer in each.answers:
+            colon = "" if answer.heading else ": "
+            click.echo(f"   {'  ' * answer.depth}{answer.label}{colon}{answer.value}")
+
+
+def _decide(
+    ctx: click.Context, subject: str, officer: str, file: Path | None, verdict: str, comment: str
+) -> None:
+    from sync_server import docket
+
+    desk = desk_of(ctx)
+    name = acting(desk, officer, file)
+    found = docket.decide(desk, name, subject, verdict, comment=comment)
+    after = f"; next: {found.next.name}, by {found.next.role}" if found.next else ""
+    click.echo(f"{found.subject.kind} {found.subject.id} is {found.state}{after}")
+
+
+comment_option = click.option("--comment", default="", help="Why; an agent reads it on a return.")
+
+
+@review.command("approve")
+@click.argument("subject")
+@officer_name
+@password_file
+@comment_option
+@click.pass_context
+def review_approve(
+    ctx: click.Context, subject: str, officer: str, password_file: Path | None, comment: str
+) -> None:
+    """Approve the next stage of a batch, an enrolment list, a cycle or a payment batch."""
+    _decide(ctx, subject, officer, password_file, "approve", comment)
+
+
+@review.command("return")
+@click.argument("subject")
+@officer_name
+@password_file
+@click.option("--comment", required=True, help="Why; the agent in the field reads it.")
+@click.option("--submission", type=int, help="Return only the submission with this number.")
+@click.pass_context
+def review_return(
+    ctx: click.Context,
+    subject: str,
+    officer: str,
+    password_file: Path | None,
+    comment: str,
+    submission: int | None,
+) -> None:
+    """Give a subject back with a comment, or one submission of a batch."""
+    if submission is None:
+        _decide(ctx, subject, officer, password_file, "return", comment)
+        return
+    from sync_server import batches, docket
+
+    desk = desk_of(ctx)
+    name = acting(desk, officer, password_file)
+    found = docket.show(desk, subject).subject
+    batches.return_one(desk, name, found, submission, comment)
+    click.echo(f"submission {submission} was returned; the rest of the batch waits anew")
+
+
+@review.command("clashes")
+@as_json
+@click.pass_context
+def review_clashes(ctx: click.Context, as_json: bool) -> None:
+    """What was stated differently and waits for a person."""
+    from dataclasses import asdict
+
+    from sync_server.registry import clashes
+
+    rows = [asdict(one) for one in clashes(desk_of(ctx))]
+    if as_json:
+        click.echo(json.dumps(rows, ensure_ascii=False, indent=2))
+        return
+    for row in rows:
+        row["values"] = " | ".join(side["value"] for side in row["sides"])
+    show(rows, ("record", "label", "path", "values", "suggested", "freezes"), json_too=False)
+
+
+@review.command("settle")
+@click.argument("record")
+@click.argument("path")
+@click.argument("value")
+@officer_name
+@password_file
+@click.pass_context
+def review_settle(
+    ctx: click.Context,
+    record: str,
+    path: str,
+    value: str,
+    officer: str,
+    password_file: Path | None,
+) -> None:
+    """Settle the clash in PATH of RECORD: VALUE holds from now on, on every device too."""
+    from sync_server.registry import settle
+
+    desk = desk_of(ctx)
+    settle(desk, acting(desk, officer, password_file), record, path, value)
+    click.echo(f"{path} is {value}")
+
+
+@review.command("policy")
+@click.argument("kind")
+@click.argument("stages", nargs=-1, required=True)
+@officer_name
+@password_file
+@click.pass_context
+def review_policy(
+    ctx: click.Context,
+    kind: str,
+    stages: tuple[str, ...],
+    officer: str,
+    password_file: Path | None,
+) -> None:
+    """Set the stages that a KIND of subject passes from now on, each as NAME:ROLE."""
+    from sync_server.review import set_policy
+
+    pairs = [tuple(one.rpartition(":")[::2]) for one in stages]
+    if not all(name and role for name, role in pairs):
+        raise click.BadParameter("give each stage as NAME:ROLE", param_hint="STAGES")
+    desk = desk_of(ctx)
+    version = set_policy(desk, acting(desk, officer, password_file), kind, pairs)
+    click.echo(f"policy of {kind}, version {version}: {', '.join(stages)}")
+
+
+@review.command("audit")
+@click.option("--area", "chosen", default=None, help="One area's chain; else all.")
+@click.pass_context
+def review_audit(ctx: click.Context, chosen: str | None) -> None:
+    """Check that no decision was altered, taken out or put in: hashes, chain, signatures."""
+    from sync_server import registry
+    from sync_server.review import broken_links
+
+    desk = desk_of(ctx)
+    areas = ("", *desk.store.read(registry.areas)) if chosen is None else (chosen,)
+    faults = [fault for area in areas for fault in broken_links(desk, area)]
+    for fault in faults:
+        click.echo(fault)
+    if faults:
+        sys.exit(REFUSED)
+    click.echo(f"the decisions of {len(areas)} chains are whole and signed")
+
+
+@main.group()
+def registry() -> None:
+    """The registry: households and their members."""
+
+
+@registry.command("list")
+@click.option("--find", "sought", default="", help="Only what holds this text, or has this id.")
+@as_json
+@click.pass_context
+def registry_list(ctx: click.Context, sought: str, as_json: bool) -> None:
+    """The records, with how many members each has."""
+    from dataclasses import asdict
+
+    from sync_server.registry import find
+
+    rows = [asdict(one) for one in find(desk_of(ctx), sought, limit=100_000)]
+    show(rows, ("id", "area", "label", "members", "frozen"), json_too=as_json)
+
+
+@registry.command("show")
+@click.argument("record")
+@click.pass_context
+def registry_show(ctx: click.Context, record: str) -> None:
+    """One record as JSON, by its id or by that of one of its members."""
+    from dataclasses import asdict
+
+    from sync_server.registry import record as found
+
+    click.echo(json.dumps(asdict(found(desk_of(ctx), record)), ensure_ascii=False, indent=2))
+
+
+@registry.command("counts")
+@click.pass_context
+def registry_counts(ctx: click.Context) -> None:
+    """How many records, members and open clashes there are, as JSON."""
+    from sync_server.registry import counts
+
+    click.echo(json.dumps(counts(desk_of(ctx))))
+
+
+@registry.command("refold")
+@click.pass_context
+def registry_refold(ctx: click.Context) -> None:
+    """Fold every record anew from its history, as after a change of its fields' policies."""
+    from sync_server.registry import refold_all
+
+    click.echo(f"{refold_all(desk_of(ctx))} records folded")
+
+
+@main.group()
+def programme() -> None:
+    """The programmes: add, list, show, enrol."""
+
+
+@programme.command("add")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@officer_name
+@password_file
+@click.pass_context
+def programme_add(
+    ctx: click.Context, file: Path, officer: str, password_file: Path | None
+) -> None:
+    """Add a programme from its JSON file, or a new version of it. Takes an admin."""
+    from sync_server.enrolment import add
+
+    desk = desk_of(ctx)
+    kept = add(desk, acting(desk, officer, password_file), file.read_text(encoding="utf-8"))
+    click.echo(f"{kept.programme.name}, version {kept.number}")
+
+
+@programme.command("list")
+@as_json
+@click.pass_context
+def programme_list(ctx: click.Context, as_json: bool) -> None:
+    """The programmes, with how many households are enrolled."""
+    from sync_server.enrolment import listed
+
+    rows = [
+        {
+            "name": kept.programme.name,
+            "title": kept.programme.title,
+            "version": kept.number,
+            "currency": kept.programme.currency,
+            "enrolled": enrolled,
+        }
+        for kept, enrolled in listed(desk_of(ctx))
+    ]
+    show(rows, ("name", "title", "version", "currency", "enrolled"), json_too=as_json)
+
+
+@programme.command("show")
+@click.argument("name")
+@click.pass_context
+def programme_show(ctx: click.Context, name: str) -> None:
+    """A programme's rules as JSON."""
+    from dataclasses import asdict
+
+    from sync_server.enrolment import get
+
+    desk = desk_of(ctx)
+    found = desk.store.read(lambda tx: get(tx, name))
+    click.echo(json.dumps(asdict(found), ensure_ascii=False, indent=2))
+
+
+@programme.command("enrol")
+@click.argument("name")
+@officer_name
+@password_file
+@as_json
+@click.pass_context
+def programme_enrol(
+    ctx: click.Context, name: str, officer: str, password_file: Path | None, as_json: bool
+) -> None:
+    """List who is eligible and not enrolled yet. The list waits for `review approve LIST`."""
+    from dataclasses import asdict
+
+    from sync_server.enrolment import propose
+
+    desk = desk_of(ctx)
+    proposals = propose(desk, acting(desk, officer, password_file), name)
+    if as_json:
+        click.echo(json.dumps([asdict(one) for one in proposals], ensure_ascii=False, indent=2))
+        return
+    for one in proposals:
+        told = f"list {one.list}: {len(one.households)} eligible" if one.list else "nobody new"
+        click.echo(f"area {one.area}: {told}, {len(one.not_eligible)} not, {one.known} known before")
+        for aside in one.not_eligible:
+            click.echo(f"   {aside.household}: {'; '.join(aside.reasons)}")
+
+
+@main.group("cycle")
+def cycle_group() -> None:
+    """The payment cycles: open, list, run, approve, pay-list, reconcile."""
+
+
+def _cycle_row(one: Any) -> dict[str, Any]:
+    from sync_server.cycle import payment_batch
+
+    return {
+        "cycle": one.cycle.id,
+        "programme": one.cycle.programme,
+        "period": one.cycle.period,
+        "state": str(one.cycle.state),
+        "entitlements": one.entitlements,
+        "total": one.total,
+        "total_minor": one.total_minor,
+        "currency": one.currency,
+        "set_aside": [
+            {"household": aside.household, "reasons": list(aside.reasons)} for aside in one.set_aside
+        ],
+        "aside": len(one.set_aside),
+        "payments": dict(one.payments),
+        "released": one.released,
+        "released_minor": one.released_minor,
+        "payment_batch": payment_batch(one.cycle.id),
+    }
+
+
+def _told_cycle(one: Any, *, as_json: bool) -> None:
+    row = _cycle_row(one)
+    if as_json:
+        click.echo(json.dumps(row, ensure_ascii=False, indent=2))
+        return
+    click.echo(
+        f"cycle {row['cycle']} ({row['programme']} {row['period']}) is {row['state']}: "
+        f"{row['entitlements']} entitlements, {row['currency']} {row['total']}"
+    )
+    for aside in row["set_aside"]:
+        click.echo(f"   set aside {aside['household']}: {'; '.join(aside['reasons'])}")
+
+
+@cycle_group.command("open")
+@click.argument("programme_name", metavar="PROGRAMME")
+@click.argument("period")
+@officer_name
+@password_file
+@as_json
+@click.pass_context
+def cycle_open(
+    ctx: click.Context,
+    programme_name: str,
+    period: str,
+    officer: str,
+    password_file: Path | None,
+    as_json: bool,
+) -> None:
+    """Open a cycle for a PERIOD (2026-11) and work out who is due what."""
+    from sync_server.cycle import open_cycle
+
+    desk = desk_of(ctx)
+    found = open_cycle(desk, acting(desk, officer, password_file), programme_name, period)
+    _told_cycle(found, as_json=as_json)
+
+
+@cycle_group.command("run")
+@click.argument("cycle")
+@officer_name
+@password_file
+@as_json
+@click.pass_context
+def cycle_run(
+    ctx: click.Context, cycle: str, officer: str, password_file: Path | None, as_json: bool
+) -> None:
+    """Work a draft cycle out again. CYCLE is its id, or PROGRAMME/PERIOD. Adds nothing twice."""
+    from sync_server.cycle import run
+
+    desk = desk_of(ctx)
+    found = run(desk, acting(desk, officer, password_file), cycle)
+    _told_cycle(found, as_json=as_json)
+
+
+@cycle_group.command("list")
+@as_json
+@click.pass_context
+def cycle_list(ctx: click.Context, as_json: bool) -> None:
+    """Every cycle with its entitlements, total, and what was set aside and why (--json)."""
+    from sync_server.cycle import listed
+
+    rows = [_cycle_row(one) for one in listed(desk_of(ctx))]
+    columns = ("cycle", "programme", "period", "state", "entitlements", "total", "currency", "aside")
+    show(rows, columns, json_too=as_json)
+
+
+@cycle_group.command("show")
+@click.argument("cycle")
+@as_json
+@click.pass_context
+def cycle_show(ctx: click.Context, cycle: str, as_json: bool) -> None:
+    """One cycle with what was set aside and why."""
+    from sync_server.cycle import figures
+
+    _told_cycle(figures(desk_of(ctx), cycle), as_json=as_json)
+
+
+@cycle_group.command("approve")
+@click.argument("cycle")
+@officer_name
+@password_file
+@comment_option
+@click.pass_context
+def cycle_approve(
+    ctx: click.Context, cycle: str, officer: str, password_file: Path | None, comment: str
+) -> None:
+    """Approve what is next of a cycle: its entitlements (approver), then its payments (finance)."""
+    from sync_server.cycle import next_subject
+
+    subject = desk_of(ctx).store.read(lambda tx: next_subject(tx, cycle))
+    _decide(ctx, subject, officer, password_file, "approve", comment)
+
+
+@cycle_group.command("pay-list")
+@click.argument("cycle")
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Where to write the CSV; else it is printed.",
+)
+@as_json
+@click.pass_context
+def cycle_pay_list(ctx: click.Context, cycle: str, output: Path | None, as_json: bool) -> None:
+    """Write the payment list of a cycle whose payments are approved, with the total last."""
+    from dataclasses import asdict
+
+    from sync_server.cycle import figures, pay_list
+    from sync_server.payout import total_minor
+
+    desk = desk_of(ctx)
+    text, instructions = pay_list(desk, cycle)
+    if output is not None:
+        fresh = output.with_name(output.name + ".part")
+        fresh.touch(mode=0o600)
+        fresh.write_text(text, encoding="utf-8", newline="")
+        fresh.replace(output)
+    found = figures(desk, cycle)
+    if as_json:
+        told = {
+            "payments": [asdict(one) for one in instructions],
+            "total_minor": total_minor(instructions),
+            "total": found.released,
+            "currency": found.currency,
+            "set_aside": [asdict(one) for one in found.set_aside],
+        }
+        click.echo(json.dumps(told, ensure_ascii=False, indent=2))
+    elif output is None:
+        click.echo(text, nl=False)
+    else:
+        click.echo(f"{len(instructions)} payments, {found.currency} {found.released}, in {output}")
+
+
+@cycle_group.command("reconcile")
+@click.argument("cycle")
+@click.argument("file", type=click.Path(exists=True, dir_okay=False, path_type=Path))
+@officer_name
+@password_file
+@click.pass_context
+def cycle_reconcile(
+    ctx: click.Context, cycle: str, file: Path, officer: str, password_file: Path | None
+) -> None:
+    """Book the payer's answers: a CSV with payment, status (paid, failed), reference, amount."""
+    from sync_server.cycle import reconcile
+
+    desk = desk_of(ctx)
+    found = reconcile(
+        desk,
+        acting(desk, officer, password_file),
+        cycle,
+        file.read_text(encoding="utf-8"),
+    )
+    click.echo(f"{found.paid} paid, {found.failed} failed, {found.already} known before")
+    for fault in found.faults:
+        click.echo(f"   not booked: {fault}")
+    if found.faults:
+        sys.exit(REFUSED)
+
+
+@cycle_group.command("books")
+@click.argument("programme_name", metavar="PROGRAMME")
+@as_json
+@click.pass_context
+def cycle_books(ctx: click.Context, programme_name: str, as_json: bool) -> None:
+    """The balances of a programme's accounts, in minor units. They sum to nothing."""
+    from sync_server.cycle import books
+
+    rows = [
+        {"account": account, "currency": currency, "balance_minor": balance}
+        for (account, currency), balance in books(desk_of(ctx), programme_name).items()
+    ]
+    show(rows, ("account", "currency", "balance_minor"), json_too=as_json)
 
 
 if __name__ == "__main__":

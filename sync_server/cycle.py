@@ -104,7 +104,7 @@ def open_cycle(desk: Desk, officer: str, name: str, period: str) -> Figures:
 
     def work(tx: Tx) -> None:
         officers.acting(tx, officer, "admin", "supervisor")
-        chosen = enrolment.get(desk, tx, name)
+        chosen = enrolment.get(tx, name)
         if tx.execute(select(t.cycles.c.cycle).where(t.cycles.c.cycle == cycle_id)).first():
             return
         row = {"cycle": cycle_id, "programme": name, "version": chosen.version, "period": period}
@@ -118,9 +118,12 @@ def open_cycle(desk: Desk, officer: str, name: str, period: str) -> Figures:
 
 def run(desk: Desk, officer: str, cycle_id: str) -> Figures:
     """Works the entitlements out (again, while it is a draft). Once approved, running it adds nothing."""
+    cycle_id = desk.store.read(lambda tx: get(tx, cycle_id).id)
     areas = desk.store.read(registry.areas)
     for area in areas:
-        desk.store.transaction(lambda tx, area=area: _run(desk, tx, officer, cycle_id, area), lock=area)
+        desk.store.transaction(
+            lambda tx, area=area: _run(desk, tx, officer, cycle_id, area), lock=area
+        )
 
     def last(tx: Tx) -> None:
         if get(tx, cycle_id).state is State.DRAFT:
@@ -136,7 +139,7 @@ def _run(desk: Desk, tx: Tx, officer: str, cycle_id: str, area: str) -> None:
     subject = review.known(tx, "", "cycle", cycle_id)
     if cycle.state is not State.DRAFT or subject in {"approved", "carried out"}:
         return
-    chosen = enrolment.get(desk, tx, cycle.programme, cycle.version)
+    chosen = enrolment.get(tx, cycle.programme, cycle.version)
     members = enrolment.enrolled(tx, area, cycle.programme)
     people = registry.households(desk, tx, area, chosen.record)
     drafted, aside = programme.due(
@@ -158,7 +161,10 @@ def _run(desk: Desk, tx: Tx, officer: str, cycle_id: str, area: str) -> None:
                     "channel": one.channel,
                     "amount_minor": one.amount_minor,
                     "currency": chosen.currency,
-                    "sealed": desk.at_rest.seal(f"entitlement/{one.id}", json.dumps([one.name, one.account], ensure_ascii=False).encode()),
+                    "sealed": desk.at_rest.seal(
+                        f"entitlement/{one.id}",
+                        json.dumps([one.name, one.account], ensure_ascii=False).encode(),
+                    ),
                 }
                 for one in drafted
             ],
@@ -196,16 +202,16 @@ def get(tx: Tx, cycle_id: str) -> Cycle:
     row = tx.execute(select(t.cycles).where(t.cycles.c.cycle == cycle_id)).first()
     if row is None:
         raise Declined(f"there is no cycle {cycle_id}: `cycle list` shows them")
-    return Cycle(
-        row.cycle, row.programme, row.version, row.period, State(row.state), row.author
-    )
+    return Cycle(row.cycle, row.programme, row.version, row.period, State(row.state), row.author)
 
 
 def listed(desk: Desk) -> tuple[Figures, ...]:
     """Every cycle, oldest first."""
     ids = desk.store.read(
         lambda tx: tuple(
-            tx.execute(select(t.cycles.c.cycle).order_by(t.cycles.c.made_ms, t.cycles.c.cycle)).scalars()
+            tx.execute(
+                select(t.cycles.c.cycle).order_by(t.cycles.c.made_ms, t.cycles.c.cycle)
+            ).scalars()
         )
     )
     return tuple(figures(desk, one) for one in ids)
@@ -214,7 +220,7 @@ def listed(desk: Desk) -> tuple[Figures, ...]:
 def figures(desk: Desk, cycle_id: str) -> Figures:
     def work(tx: Tx) -> Figures:
         cycle = get(tx, cycle_id)
-        chosen = enrolment.get(desk, tx, cycle.programme, cycle.version)
+        chosen = enrolment.get(tx, cycle.programme, cycle.version)
         count, total = tx.execute(
             select(func.count(), func.coalesce(func.sum(t.entitlements.c.amount_minor), 0)).where(
                 t.entitlements.c.cycle == cycle.id
@@ -297,11 +303,19 @@ def subject_of(desk: Desk, tx: Tx, cycle_id: str) -> review.Subject:
     )
     content = {
         "cycle": [cycle.programme, cycle.version, cycle.period],
-        "due": [[one.id, one.household, one.channel, one.account, one.amount_minor] for one in dues],
+        "due": [
+            [one.id, one.household, one.channel, one.account, one.amount_minor] for one in dues
+        ],
         "set_aside": list(aside.scalars()),
     }
     title = f"{cycle.programme} {cycle.period}: {len(dues)} entitlements"
     return review.Subject("", "cycle", cycle.id, cycle.author, title, review.content_hash(content))
+
+
+def next_subject(tx: Tx, cycle_id: str) -> str:
+    """What of the cycle is decided on next: the cycle itself, and after it its payment batch."""
+    cycle = get(tx, cycle_id)
+    return cycle.id if cycle.state is State.DRAFT else payment_batch(cycle.id)
 
 
 def payment_batch(cycle_id: str) -> str:
@@ -313,7 +327,9 @@ def payment_subject(desk: Desk, tx: Tx, batch: str) -> review.Subject:
     """The payment batch as something to decide on. Its content is every payment's target and amount."""
     cycle = get(tx, cycle_of(tx, batch))
     found = _payments(desk, tx, cycle.id)
-    content = [[one.payment, one.household, one.channel, one.account, one.amount_minor] for _, one in found]
+    content = [
+        [one.payment, one.household, one.channel, one.account, one.amount_minor] for _, one in found
+    ]
     total = sum(one.amount_minor for _, one in found)
     title = f"{cycle.programme} {cycle.period}: {len(found)} payments"
     if found:
@@ -326,7 +342,7 @@ def _payments(
 ) -> list[tuple[str, payout.Instruction]]:
     """(area, instruction) of the cycle's payments in these states, or in all."""
     cycle = get(tx, cycle_id)
-    digits = enrolment.get(desk, tx, cycle.programme, cycle.version).minor_digits
+    digits = enrolment.get(tx, cycle.programme, cycle.version).minor_digits
     chosen = select(t.payments).where(t.payments.c.cycle == cycle_id)
     if states:
         chosen = chosen.where(t.payments.c.state.in_(states))
@@ -334,7 +350,9 @@ def _payments(
         chosen = chosen.where(t.payments.c.area == area)
     found: list[tuple[str, payout.Instruction]] = []
     for row in tx.execute(chosen.order_by(t.payments.c.area, t.payments.c.payment)):
-        name, account = json.loads(desk.at_rest.open(f"payment/{row.payment}", as_bytes(row.sealed)))
+        name, account = json.loads(
+            desk.at_rest.open(f"payment/{row.payment}", as_bytes(row.sealed))
+        )
         one = payout.Instruction(
             payment=row.payment,
             household=row.household,
@@ -357,7 +375,9 @@ def settle(desk: Desk, standing: review.Standing) -> None:
     if subject.kind == "cycle":
         cycle_id = subject.id
         for area in desk.store.read(lambda tx: _areas(tx, cycle_id)):
-            desk.store.transaction(lambda tx, area=area: _make_payments(desk, tx, cycle_id, area), lock=area)
+            desk.store.transaction(
+                lambda tx, area=area: _make_payments(desk, tx, cycle_id, area), lock=area
+            )
         target, batch = State.APPROVED, payment_batch(cycle_id)
     else:
         cycle_id = desk.store.read(lambda tx: cycle_of(tx, subject.id))
@@ -413,7 +433,10 @@ def _make_payments(desk: Desk, tx: Tx, cycle_id: str, area: str) -> None:
                 "currency": one.currency,
                 "state": Paid.WAITING,
                 "reference": "",
-                "sealed": desk.at_rest.seal(f"payment/{payment}", json.dumps([one.name, one.account], ensure_ascii=False).encode()),
+                "sealed": desk.at_rest.seal(
+                    f"payment/{payment}",
+                    json.dumps([one.name, one.account], ensure_ascii=False).encode(),
+                ),
             }
         )
         entries.append(
@@ -447,7 +470,7 @@ def _release(desk: Desk, tx: Tx, cycle_id: str, area: str) -> None:
     cycle = get(tx, cycle_id)
     if review.known(tx, "", "payment", payment_batch(cycle_id)) not in {"approved", "carried out"}:
         return
-    chosen = enrolment.get(desk, tx, cycle.programme, cycle.version)
+    chosen = enrolment.get(tx, cycle.programme, cycle.version)
     waiting = _payments(desk, tx, cycle_id, Paid.WAITING, Paid.HELD, area=area)
     wanted = {one.household for _, one in waiting}
     people = {
@@ -533,7 +556,7 @@ def reconcile(desk: Desk, officer: str, cycle_id: str, text: str) -> Reconciled:
     """Books the payer's answers. What does not fit a released payment is set aside as a fault, not booked."""
     total = Reconciled(0, 0, 0, ())
     cycle = desk.store.read(lambda tx: get(tx, cycle_id))
-    chosen = desk.store.read(lambda tx: enrolment.get(desk, tx, cycle.programme, cycle.version))
+    chosen = desk.store.read(lambda tx: enrolment.get(tx, cycle.programme, cycle.version))
     answers, faults = payout.answered(text, minor_digits=chosen.minor_digits)
     left = {one.payment: one for one in answers}
     for area in desk.store.read(lambda tx: _areas(tx, cycle.id)):
@@ -599,7 +622,9 @@ def _reconcile(
             )
         )
     post(tx, area, entries, desk.now_ms())
-    return Reconciled(counts["paid"], counts["failed"], counts["already"], tuple(faults)), tuple(seen)
+    return Reconciled(counts["paid"], counts["failed"], counts["already"], tuple(faults)), tuple(
+        seen
+    )
 
 
 def post(tx: Tx, area: str, entries: Iterable[ledger.Entry], at_ms: int) -> None:

@@ -23,7 +23,7 @@ def subject_of(desk: Desk, tx: Tx, area: str, kind: str, subject: str) -> Subjec
     if kind == "batch":
         return batches.subject_of(tx, area, subject)
     if kind == "enrolment":
-        return enrolment.subject_of(desk, tx, area, subject)
+        return enrolment.subject_of(tx, area, subject)
     if kind == "cycle":
         return cycle.subject_of(desk, tx, subject)
     if kind == "payment":
@@ -65,7 +65,9 @@ def find(desk: Desk, tx: Tx, reference: str) -> Subject:
             if one[2].startswith(reference) or one[2].rpartition(":")[2].startswith(reference)
         ]
     if not same:
-        raise Declined(f"nothing here is called {reference}: `review list --all` shows what there is")
+        raise Declined(
+            f"nothing here is called {reference}: `review list --all` shows what there is"
+        )
     if len(same) > 1:
         raise Declined(f"{reference} means {len(same)} subjects: write more of the id")
     return subject_of(desk, tx, *same[0])

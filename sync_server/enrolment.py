@@ -65,7 +65,9 @@ def add(desk: Desk, officer: str, text: str) -> Kept:
                 programmes.c.programme == found.name, programmes.c.version == found.version
             )
         ).first():
-            raise Declined(f"{found.name}: this is an older version word for word; change its title")
+            raise Declined(
+                f"{found.name}: this is an older version word for word; change its title"
+            )
         number = 1 if newest is None else newest.number + 1
         row = {"programme": found.name, "version": found.version, "number": number}
         tx.execute(insert(programmes).values(**row, text=text, author=officer, made_ms=at_ms))
@@ -74,7 +76,7 @@ def add(desk: Desk, officer: str, text: str) -> Kept:
     return desk.store.transaction(work)
 
 
-def get(desk: Desk, tx: Tx, name: str, version: str = "") -> Programme:
+def get(tx: Tx, name: str, version: str = "") -> Programme:
     """The newest version of a programme, or the one named. Raises Declined if there is none."""
     chosen = select(programmes).where(programmes.c.programme == name)
     if version:
@@ -122,14 +124,16 @@ def propose(desk: Desk, officer: str, name: str) -> tuple[Proposal, ...]:
     """
     areas = desk.store.read(registry.areas)
     return tuple(
-        desk.store.transaction(lambda tx, area=area: _propose(desk, tx, officer, name, area), lock=area)
+        desk.store.transaction(
+            lambda tx, area=area: _propose(desk, tx, officer, name, area), lock=area
+        )
         for area in areas
     )
 
 
 def _propose(desk: Desk, tx: Tx, officer: str, name: str, area: str) -> Proposal:
     officers.acting(tx, officer, "supervisor", "admin")
-    chosen = get(desk, tx, name)
+    chosen = get(tx, name)
     held = set(
         tx.execute(
             select(enrolments.c.household).where(
@@ -163,7 +167,7 @@ def _propose(desk: Desk, tx: Tx, officer: str, name: str, area: str) -> Proposal
         ],
     )
     if eligible:
-        subject = subject_of(desk, tx, area, list_id, author=officer)
+        subject = subject_of(tx, area, list_id, author=officer)
         review.announce(tx, subject, desk.now_ms())
         add_if_new(
             tx,
@@ -181,11 +185,8 @@ def _propose(desk: Desk, tx: Tx, officer: str, name: str, area: str) -> Proposal
     return Proposal(area, list_id if eligible else "", eligible, aside, len(people) - len(fresh))
 
 
-def subject_of(
-    desk: Desk, tx: Tx, area: str, list_id: str, *, author: str = ""
-) -> review.Subject:
+def subject_of(tx: Tx, area: str, list_id: str, *, author: str = "") -> review.Subject:
     """The list as something to decide on. Its content is the programme and who is on it."""
-    del desk
     rows = tx.execute(
         select(enrolments.c.programme, enrolments.c.household)
         .where(enrolments.c.area == area, enrolments.c.list == list_id)
@@ -222,9 +223,7 @@ def left_off(tx: Tx, area: str, list_id: str) -> tuple[programme.SetAside, ...]:
         .where(not_enrolled.c.area == area, not_enrolled.c.list == list_id)
         .order_by(not_enrolled.c.household)
     )
-    return tuple(
-        programme.SetAside(row.household, tuple(json.loads(row.reasons))) for row in rows
-    )
+    return tuple(programme.SetAside(row.household, tuple(json.loads(row.reasons))) for row in rows)
 
 
 def settle(tx: Tx, standing: review.Standing) -> None:

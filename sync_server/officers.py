@@ -63,7 +63,9 @@ def add(desk: Desk, name: str, roles: Iterable[str], password: str) -> Officer:
     """A new officer. Raises Declined for a name taken, a role unknown, or a password too short."""
     roles = frozenset(roles)
     if not re.fullmatch(r"[\w][\w.@-]{0,63}", name):
-        raise Declined(f"{name!r} is no name for an officer: letters, digits, . @ - and _, at most 64")
+        raise Declined(
+            f"{name!r} is no name for an officer: letters, digits, . @ - and _, at most 64"
+        )
     _known(roles)
     _long_enough(password)
     stored = signatures.password_hash(password)
@@ -71,7 +73,9 @@ def add(desk: Desk, name: str, roles: Iterable[str], password: str) -> Officer:
 
     def work(tx: Tx) -> None:
         if tx.execute(select(officers.c.officer).where(officers.c.officer == name)).first():
-            raise Declined(f"there is an officer {name} already: give another name, or `users password`")
+            raise Declined(
+                f"there is an officer {name} already: give another name, or `users password`"
+            )
         row = {"officer": name, "password": stored, "active": True, "wrong_tries": 0}
         tx.execute(insert(officers).values(**row, locked_until_ms=0, made_ms=at_ms))
         for role in sorted(roles):
@@ -188,7 +192,9 @@ def acting(tx: Tx, name: str, *roles: str) -> str:
     for role in roles:
         if role in held:
             return role
-    raise Declined(f"{name} is {', '.join(sorted(held)) or 'without a role'}; this takes {' or '.join(roles)}")
+    raise Declined(
+        f"{name} is {', '.join(sorted(held)) or 'without a role'}; this takes {' or '.join(roles)}"
+    )
 
 
 def sign_in(desk: Desk, name: str, password: str) -> Officer:

@@ -114,7 +114,9 @@ def answered(text: str, *, minor_digits: int) -> tuple[tuple[Answer, ...], tuple
         if status not in {"paid", "failed"}:
             faults.append(f"row {number}: status is {status or 'empty'!r}; it is paid or failed")
         elif amount is None:
-            faults.append(f"row {number}: {row['amount']!r} is no amount with {minor_digits} digits")
+            faults.append(
+                f"row {number}: {row['amount']!r} is no amount with {minor_digits} digits"
+            )
         else:
             read.append(Answer(payment, status == "paid", (row["reference"] or "").strip(), amount))
     return tuple(read), tuple(faults)

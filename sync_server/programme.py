@@ -145,7 +145,9 @@ def read(text: str, judge: Judge) -> Programme:
     except ValueError as wrong:
         raise Unusable(f"this is no JSON: {wrong}") from wrong
     if not isinstance(data, dict):
-        raise Unusable("a programme is a JSON object with name, currency, eligibility, amount_minor ...")
+        raise Unusable(
+            "a programme is a JSON object with name, currency, eligibility, amount_minor ..."
+        )
     unknown = sorted(set(data) - KEYS)
     if unknown:
         raise Unusable(f"{unknown[0]} is no key of a programme: they are {', '.join(sorted(KEYS))}")
@@ -171,7 +173,8 @@ def read(text: str, judge: Judge) -> Programme:
         amount_minor=_text(data, "amount_minor"),
         eligibility=_rules(data.get("eligibility"), "eligibility"),
         channels={
-            str(each): _rules(rules, f"channels, {each}") for each, rules in sorted(channels.items())
+            str(each): _rules(rules, f"channels, {each}")
+            for each, rules in sorted(channels.items())
         },
         channel_field=_text(data, "channel_field", "payment_channel"),
         account_field=_text(data, "account_field", "payment_account"),
@@ -233,7 +236,9 @@ def entitled(
     channel = record.fields.get(programme.channel_field, "")
     if channel not in programme.channels:
         offered = ", ".join(programme.channels)
-        reasons.append(f"asks to be paid by {channel or 'nothing'}; the programme pays by {offered}")
+        reasons.append(
+            f"asks to be paid by {channel or 'nothing'}; the programme pays by {offered}"
+        )
     else:
         reasons += _broken(programme.channels[channel], record, judge)
     amount = 0
@@ -244,7 +249,9 @@ def entitled(
         number = judge.number(programme.amount_minor, record)
         # NaN compares false with everything, so it is no whole number either.
         if not (number == number and abs(number) <= AMOUNT_MOST_MINOR and number == int(number)):  # noqa: PLR0124 - this is the test for NaN
-            reasons.append(f"the amount works out as {number}, which is no whole number of minor units")
+            reasons.append(
+                f"the amount works out as {number}, which is no whole number of minor units"
+            )
         elif number <= 0:
             reasons.append(f"the amount works out as {int(number)}: nothing to pay")
         else:

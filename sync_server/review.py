@@ -191,9 +191,7 @@ def standing(tx: Tx, subject: Subject) -> Standing:
         _where(select(decisions), decisions, subject).order_by(decisions.c.number)
     ).all()
     said = [
-        Decision(
-            one.stage, one.verdict, one.officer, one.role, one.content, one.comment, one.at_ms
-        )
+        Decision(one.stage, one.verdict, one.officer, one.role, one.content, one.comment, one.at_ms)
         for one in rows
     ]
     on_this = tuple(one for one in said if one.content == subject.content)

@@ -56,7 +56,9 @@ def blueprint(desk: Desk) -> Blueprint:
                 if request.method == "POST" and not secrets.compare_digest(
                     request.form.get("csrf", "").encode(), found.csrf.encode()
                 ):
-                    return told("This page was not sent by your own session: go back and try again", 403)
+                    return told(
+                        "This page was not sent by your own session: go back and try again", 403
+                    )
                 if roles and not found.officer.roles & set(roles):
                     return told(f"This page is for {' or '.join(roles)}", 403)
                 try:
@@ -105,7 +107,12 @@ def blueprint(desk: Desk) -> Blueprint:
             "sign_in", status, message=message, door=token, next=request.values.get("next", "")
         )
         answer.set_cookie(
-            DOOR_COOKIE, token, httponly=True, samesite="Strict", secure=request.is_secure, path="/desk"
+            DOOR_COOKIE,
+            token,
+            httponly=True,
+            samesite="Strict",
+            secure=request.is_secure,
+            path="/desk",
         )
         return answer
 

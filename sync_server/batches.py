@@ -1,0 +1,251 @@
+"""A batch: what one device brought in one round, as supervisors see it, approve it, or give it back."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, update
+
+from sync_server import intake, notices, officers, registry, review
+from sync_server.officers import Declined
+from sync_server.store import intake_tables as t
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from schemas.envelope import Payload
+    from sync_server.desk import Desk
+    from sync_server.store.engine import Tx
+
+UNOPENED = frozenset({"received", "parked"})
+"""Nobody can judge what nobody could read: a batch with one of these cannot be approved yet."""
+ANSWERS_MOST = 4000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One line of a submission: a question's label with its answer's label, or the heading of a group."""
+
+    label: str
+    value: str
+    depth: int
+    heading: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One submission of a batch as an officer sees it."""
+
+    counter: int
+    hash: str
+    state: str
+    form: str
+    version: str
+    label: str
+    parent: str
+    faults: tuple[str, ...]
+    answers: tuple[Answer, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A batch with what is in it."""
+
+    area: str
+    device: str
+    batch: str
+    label: str
+    submissions: tuple[Submission, ...]
+
+
+def every(tx: Tx) -> tuple[tuple[str, str], ...]:
+    """(area, subject) of each batch, in the order of arrival within its area."""
+    rows = tx.execute(
+        select(t.batches.c.area, t.batches.c.device, t.batches.c.batch)
+        .where(t.batches.c.count > 0)
+        .order_by(t.batches.c.received_ms, t.batches.c.area, t.batches.c.sequence)
+    )
+    return tuple((row.area, f"{row.device}:{row.batch}") for row in rows)
+
+
+def _rows(tx: Tx, area: str, subject: str) -> list[Any]:
+    device, _, batch = subject.partition(":")
+    return list(
+        tx.execute(
+            select(t.submissions)
+            .where(
+                t.submissions.c.area == area,
+                t.submissions.c.device == device,
+                t.submissions.c.batch == batch,
+            )
+            .order_by(t.submissions.c.counter, t.submissions.c.hash)
+        )
+    )
+
+
+def _label(tx: Tx, area: str, device: str) -> str:
+    found = tx.execute(
+        select(t.devices.c.label).where(t.devices.c.area == area, t.devices.c.device == device)
+    ).scalar()
+    return str(found or device)
+
+
+def subject_of(tx: Tx, area: str, subject: str) -> review.Subject:
+    """The batch as something to decide on. Its content is each submission's identity and state."""
+    rows = _rows(tx, area, subject)
+    if not rows:
+        raise Declined(f"there is no batch {subject}: `review list` shows them")
+    device = subject.partition(":")[0]
+    label = _label(tx, area, device)
+    content = [[row.counter, row.hash, row.state] for row in rows]
+    good = sum(row.state == "checked" for row in rows)
+    title = f"{label}: {len(rows)} submissions, {good} sound"
+    return review.Subject(area, "batch", subject, label, title, review.content_hash(content))
+
+
+def view(desk: Desk, area: str, subject: str) -> Batch:
+    """The batch with its answers by their labels and what the checks found."""
+    device, _, batch = subject.partition(":")
+    rows = desk.store.read(lambda tx: _rows(tx, area, subject))
+    label = desk.store.read(lambda tx: _label(tx, area, device))
+    return Batch(area, device, batch, label, tuple(_submission(desk, row) for row in rows))
+
+
+def _submission(desk: Desk, row: Any) -> Submission:
+    payload = intake.opened(desk, row) if row.opened_at_rest is not None else None
+    faults = tuple(
+        f"{place}: {reason}" if place else reason
+        for place, _, reason in intake.faults_of(desk, row)
+    )
+    if row.problem and not faults:
+        faults = (row.problem,)
+    return Submission(
+        row.counter,
+        row.hash,
+        row.state,
+        row.form,
+        row.version,
+        payload.label if payload else "",
+        row.parent,
+        faults,
+        tuple(_answers(desk, payload)) if payload else (),
+    )
+
+
+def _answers(desk: Desk, payload: Payload) -> Iterator[Answer]:
+    from forms.context import Context  # noqa: PLC0415  the engine is read when it is first needed
+    from forms.entry import Entry, WrongForm  # noqa: PLC0415  as above
+    from forms.markup import BadMarkup  # noqa: PLC0415  as above
+
+    form = _shelf(desk).form(payload.form, payload.version, payload.form_hash)
+    if form is None:
+        return
+    try:
+        entry = Entry.resume(
+            form,
+            payload.xml.encode(),
+            Context(now=functools.partial(_moment, desk), new_uuid=desk.new_id, random=lambda: 0.5),
+        )
+    except (WrongForm, BadMarkup):
+        return
+    for number, state in enumerate(entry.walk()):
+        if number >= ANSWERS_MOST:
+            return
+        if not state.relevant:
+            continue
+        if state.kind in {"group", "instance"}:
+            yield Answer(state.label or state.ref.rpartition("/")[2], "", state.depth, heading=True)
+        elif state.value and state.kind not in {"repeat", "node"}:
+            labels = {choice.value: choice.label for choice in state.choices}
+            chosen = state.value.split() if labels else []
+            value = ", ".join(labels.get(one, one) or one for one in chosen) or state.value
+            yield Answer(state.label or state.ref, value, state.depth, heading=False)
+
+
+def _moment(desk: Desk) -> datetime:
+    return desk.now()
+
+
+_SHELVES: dict[int, Any] = {}
+
+
+def _shelf(desk: Desk) -> Any:
+    """The store's compiled forms; one shelf a store, kept while the store lives."""
+    from sync_server.checking import Shelf  # noqa: PLC0415  the engine is read when it is first needed
+
+    found = _SHELVES.get(id(desk.store))
+    if found is None or found[0] is not desk.store:
+        _SHELVES.clear()
+        found = _SHELVES[id(desk.store)] = (desk.store, Shelf(desk.store))
+    return found[1]
+
+
+def settle(desk: Desk, tx: Tx, standing: review.Standing, comment: str) -> None:
+    """Carries out what was decided about a batch: folds it into the registry, or tells its device why not."""
+    area, subject = standing.subject.area, standing.subject.id
+    device = subject.partition(":")[0]
+    if standing.state is review.State.RETURNED:
+        for row in _rows(tx, area, subject):
+            if row.state != "returned":
+                _tell(tx, desk, row, comment, standing.decided[-1].officer)
+    if standing.state is review.State.APPROVED:
+        unopened = [row.counter for row in _rows(tx, area, subject) if row.state in UNOPENED]
+        if unopened:
+            raise Declined(
+                f"submission {unopened[0]} of {device} is not opened yet, for want of its form or key: "
+                "publish the form (or bring the key back), and look again"
+            )
+        registry.fold_batch(desk, tx, area, subject)
+        review.move(tx, standing.subject, review.State.CARRIED_OUT)
+
+
+def _tell(tx: Tx, desk: Desk, row: Any, comment: str, officer: str) -> None:
+    body = {
+        "counter": row.counter,
+        "instance_id": row.instance_id,
+        "form": row.form,
+        "label": intake.opened(desk, row).label if row.opened_at_rest is not None else "",
+        "comment": comment.strip(),
+        "officer": officer,
+    }
+    notices.post(tx, desk, row.area, row.device, "returned", body)
+
+
+def return_one(
+    desk: Desk, officer: str, shown: review.Subject, counter: int, comment: str
+) -> None:
+    """Gives one submission back to its device with a comment; the rest of the batch can go on.
+
+    The batch's content changes with it, so that approvals given before no longer hold.
+    """
+    if not comment.strip():
+        raise Declined("a return needs a comment: it is what the agent in the field will read")
+    area, subject = shown.area, shown.id
+
+    def work(tx: Tx) -> None:
+        officers.acting(tx, officer, "supervisor", "approver")
+        state = review.standing(tx, subject_of(tx, area, subject)).state
+        if state not in {review.State.WAITING, review.State.PARTLY}:
+            raise Declined(f"the batch is {state}: nothing of it can be returned any more")
+        rows = [row for row in _rows(tx, area, subject) if row.counter == counter]
+        if not rows:
+            raise Declined(f"the batch has no submission {counter}")
+        for row in rows:
+            if row.state == "returned":
+                continue
+            tx.execute(
+                update(t.submissions)
+                .where(
+                    t.submissions.c.area == row.area,
+                    t.submissions.c.device == row.device,
+                    t.submissions.c.counter == row.counter,
+                    t.submissions.c.hash == row.hash,
+                )
+                .values(state="returned")
+            )
+            _tell(tx, desk, row, comment, officer)
+
+    desk.store.transaction(work, lock=area)
