@@ -33,7 +33,7 @@ _SIGNATURE = 64
 
 @dataclass(frozen=True, slots=True)
 class Opening:
-    """The first bytes of the file: its kind, its header, and their exact bytes (for HPKE's info)."""
+    """The first bytes of the file: its kind, its header, and their bytes (for HPKE's info)."""
 
     kind: int
     header: dict[str, Any]
@@ -138,7 +138,7 @@ class Reader:
         return opening, digest.digest(), signature
 
     def frames(self) -> Iterator[tuple[int, bytes]]:
-        """(kind, content) of each frame, the end left out; unknown kinds are for the caller to skip."""
+        """(kind, content) of each frame but the end; unknown kinds are for the caller to skip."""
         digest = hashlib.sha256()
         self._open(digest)
         while True:

@@ -78,13 +78,13 @@ class RoundReply:
     receipts: tuple[tuple[int, str], ...] = ()
     """(counter, base64 signature over `receipt_bytes`)."""
     refused: tuple[dict[str, Any], ...] = ()
-    """`{counter, held: bool, problem, faults: [{path, reason}]}`; `held`: there is a receipt too."""
+    """`{counter, held: bool, problem, faults: [{path, reason}]}`; `held`: with a receipt."""
     parked: tuple[int, ...] = ()
     """Counters whose form version the server does not have yet."""
     blobs: dict[str, int] = field(default_factory=dict)
     """Attachments of this device that are not whole yet: hash of the sealed bytes -> bytes held."""
     again: tuple[tuple[int, int], ...] = ()
-    """Ranges of counters, ends included, that the device holds receipts for and the server does not."""
+    """Ranges of counters, ends included, that have receipts and that the server does not hold."""
     keys: dict[str, Any] = field(default_factory=dict)
     """`{digest, list: [{id, suite, public, current}]}`, if the device's digest is another."""
     forms: dict[str, Any] = field(default_factory=dict)

@@ -91,7 +91,7 @@ def bundle_bytes(sha256: bytes) -> bytes:
 
 
 def enrol_bytes(server_prefix: str, key: bytes, box: bytes) -> bytes:
-    """What HMAC-SHA256 with the code's secret covers, so that nobody between can put in another key."""
+    """What HMAC-SHA256 with the code's secret covers, so that nobody between swaps the key."""
     return b"\n".join(
         (
             b"offline-registration enrol v1",

@@ -28,7 +28,7 @@ class Ticket:
     url: str = ""
 
     def code(self) -> str:
-        """Eight groups of four: the secret and the fingerprint's beginning, and a check character."""
+        """Eight groups of four: secret, the fingerprint's beginning; a check character last."""
         whole = self.secret + bytes.fromhex(self.prefix)
         letters = _encode(whole)
         letters += _ALPHABET[hashlib.sha256(whole).digest()[0] % 32]

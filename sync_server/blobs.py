@@ -1,4 +1,4 @@
-"""Files by the hash of their bytes, taken in piece by piece: attachments (sealed) and form files."""
+"""Files by the hash of their bytes, taken in piece by piece: sealed attachments, form files."""
 
 from __future__ import annotations
 

@@ -36,8 +36,8 @@ PIECE = 16
 class Judged:
     """What came of one submission.
 
-    `state` is received (no key opens it yet), checked, refused or parked. `opened` is the payload as
-    it was packed, b"" where it does not open; `faults` are (place, rule, reason).
+    `state` is received (no key opens it yet), checked, refused or parked. `opened` is the payload
+    as it was packed, b"" where it does not open; `faults` are (place, rule, reason).
     """
 
     state: str

@@ -1,4 +1,4 @@
-"""The desk: what every use case of the server works with, in one plain value, built once at the top."""
+"""The desk: what every use case of the server works with, in one value, built at the top."""
 
 from __future__ import annotations
 

@@ -82,5 +82,5 @@ def items(
 def _changes(tx: Tx, desk: Desk, area: str, after: int, limit: int) -> list[dict[str, Any]]:
     return [
         {"sequence": sequence, "kind": "change", "body": body}
-        for sequence, body in registry.changes_since(desk, tx, area, after, limit)
+        for sequence, body in registry.changes_since(tx, desk, area, after, limit)
     ]

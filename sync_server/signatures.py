@@ -55,7 +55,7 @@ class AtRest:
 
     A value is `nonce (12 bytes) | ciphertext | tag`, its place (table, area, name of the row) is
     authenticated: a value moved to another row does not open. Nonces are random, so one data key is
-    good for 2**32 values; `keys rotate` does not touch it, `wrapped` below lets its wrapping change.
+    good for 2**32 values; `keys rotate` does not touch it.
     """
 
     key: bytes = field(repr=False)
@@ -125,12 +125,12 @@ class Keys:
         ]
 
     def rotated(self, *, at_ms: int) -> Keys:
-        """The ring with fresh keys to seal to. The old ones keep opening what was sealed to them."""
+        """The ring with fresh keys to seal to. The old ones keep opening what they opened."""
         old = tuple(replace(one, current=False) for one in self.sealing)
         return replace(self, sealing=(*old, *_fresh(at_ms)))
 
     def data_key(self, wrapped: str) -> AtRest:
-        """The data key that lies wrapped in the database. Raises `NoKeys` if the ring is another's."""
+        """The data key that lies wrapped in the database. Raises `NoKeys` for another ring."""
         try:
             held = base64.b64decode(wrapped)
             return AtRest(AESGCM(self.wrapping).decrypt(held[:12], held[12:], b"data key v1"))

@@ -36,7 +36,7 @@ Tx = Connection
 T = TypeVar("T")
 
 metadata = MetaData()
-"""Every table of the server. `area` is the first column of every key ("" for what all areas share)."""
+"""Every table of the server. `area` is the first column of keys ("" for what all share)."""
 
 sequences = Table(
     "sequences",
@@ -90,8 +90,8 @@ class Store:
     def transaction(self, work: Callable[[Tx], T], *, lock: str = "") -> T:
         """Runs `work` in a write transaction and returns what it returned, once it is durable.
 
-        Isolation is serializable. On SQLite, works that wait at the same time share one commit, each in
-        its own savepoint: one that raises undoes itself only. On PostgreSQL `lock` names what to
+        Isolation is serializable. On SQLite, works that wait at the same time share one commit, each
+        in its own savepoint: one that raises undoes itself only. On PostgreSQL `lock` names what to
         queue for beforehand (an area), which spares retries; it is never needed for correctness.
         Raises what `work` raised, `StorageFull`, or `Unavailable`.
         """
@@ -262,12 +262,12 @@ def open_store(url: str) -> Store:
         url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
     if url.startswith("sqlite"):
         # The writer and the readers are threads; each has its own connection from the pool.
-        engine = create_engine(url, connect_args={"timeout": 30})
+        engine = create_engine(url, connect_args={"timeout": 30}, hide_parameters=True)
         event.listen(engine, "connect", _prepare)
         event.listen(engine, "begin", _begin)
     else:
         engine = create_engine(
-            url, isolation_level="SERIALIZABLE", pool_pre_ping=True, pool_size=8, max_overflow=24
+            url, isolation_level="SERIALIZABLE", pool_pre_ping=True, pool_size=8, max_overflow=24, hide_parameters=True
         )
     return Store(engine)
 

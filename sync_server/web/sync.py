@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flask import Blueprint, Response, current_app, request
@@ -48,9 +50,8 @@ def blueprint(desk: Desk) -> Blueprint:
             reply = _refusal(Problem("storage-full"))
         except Unavailable:
             reply = _refusal(Problem("busy"))
-        except Exception:
-            # The trace names the place in the code; it must not name what anyone answered.
-            current_app.logger.exception("a request to %s failed", request.path)
+        except Exception as error:  # noqa: BLE001  whoever asked is told, and the log has the place
+            current_app.logger.error("%s failed: %s", request.path, place_of(error))
             reply = _refusal(Problem("busy"))
         sent = b"" if request.method == "HEAD" else reply.get_data()
         signed = desk.sign(reply_bytes(given, reply.status_code, sent))
@@ -110,6 +111,13 @@ def blueprint(desk: Desk) -> Blueprint:
         return answer(act)
 
     return door
+
+
+def place_of(error: BaseException) -> str:
+    """What kind of exception, and where in the code: never its words, which may quote answers."""
+    frames = traceback.extract_tb(error.__traceback__)[-6:]
+    where = " < ".join(f"{Path(one.filename).name}:{one.lineno}" for one in reversed(frames))
+    return f"{type(error).__name__} at {where}"
 
 
 def _body() -> bytes:
