@@ -17,6 +17,10 @@ def text(data: bytes) -> str:
     return base64.b64encode(data).decode()
 
 
+def key_of(vector: dict[str, str]) -> ProgrammeKey:
+    return ProgrammeKey(vector["suite"], base64.b64decode(vector["private"]))
+
+
 def main() -> None:
     envelopes = []
     with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +65,11 @@ def main() -> None:
     sealer = vault.FileSealer()
     plain = bytes(range(256)) * 2 + b"the end"
     sealed = b"".join(sealer.seal([plain]))
+    public = [
+        {"suite": one["suite"], "public": text(key_of(one).public.public)} for one in envelopes
+    ]
     whole = {
+        "public": public,
         "envelopes": envelopes,
         "file": {"key": text(sealer.key), "plain": text(plain), "sealed": text(sealed)},
         "backup": copy,
