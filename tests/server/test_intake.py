@@ -1,0 +1,302 @@
+"""Taking in: nothing lost, nothing twice, nothing guessed, on both databases."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from dataclasses import replace
+
+from sqlalchemy import func, select
+
+from schemas.messages import pack_reply, pack_round, unpack_reply
+from schemas.problems import Refused
+from sync_server import intake
+from sync_server.publish import publish
+from sync_server.store.intake_tables import envelopes, submissions
+from tests.server.conftest import enrolled
+from tests.server.field import Tablet, a_desk, app_of, form, state_of, visit
+
+
+def test_a_batch_is_checked_receipted_and_kept_byte_for_byte(desk, tablet):
+    sealed = [tablet.seal() for _ in range(3)]
+    told = tablet.round(sealed, "b1", unsent=3)
+    assert [at for at, _ in told.receipts] == [1, 2, 3]
+    assert (told.refused, told.parked) == ((), ())
+    assert [state for _, _, state, _ in state_of(desk)] == ["checked"] * 3
+    held = desk.store.read(
+        lambda tx: (
+            tx.execute(select(envelopes.c.sealed).order_by(envelopes.c.counter)).scalars().all()
+        )
+    )
+    assert [bytes(one) for one in held] == sealed
+
+
+def test_the_same_batch_again_has_the_same_reply_and_no_effect(desk, tablet):
+    sealed = [tablet.seal() for _ in range(2)]
+    first = tablet.round(sealed, "b1")
+    again = tablet.round(sealed, "b1")
+    assert pack_reply(replace(first, cursor="", keys={}, forms={})) == pack_reply(
+        replace(again, cursor="", keys={}, forms={})
+    )
+    assert len(state_of(desk)) == 2
+
+
+def test_an_envelope_that_comes_in_two_batches_is_taken_once_and_receipted_twice(desk, tablet):
+    sealed = [tablet.seal() for _ in range(2)]
+    first = tablet.round(sealed[:1], "b1")
+    second = tablet.round(sealed, "b2")
+    assert first.receipts[0] == second.receipts[0]
+    assert len(state_of(desk)) == 2
+
+
+def test_a_batch_id_with_other_contents_takes_nothing(desk, tablet):
+    one, two = tablet.seal(), tablet.seal()
+    tablet.round([one], "b1")
+    reply = tablet.send("POST", "/sync/v1/round", pack_round(tablet.asked("b1"), [one, two]))
+    assert reply.status_code == 409
+    assert len(state_of(desk)) == 1
+
+
+def test_the_same_counter_with_another_content_is_held_and_never_guessed(desk, tablet):
+    tablet.round([tablet.seal()], "b1")
+    other = tablet.seal(counter=1, prev="", instance="uuid:the-copy")
+    told = tablet.round([other], "b2")
+    assert [one["problem"]["code"] for one in told.refused] == ["counter-forked"]
+    assert told.refused[0]["held"]
+    assert [at for at, _ in told.receipts] == [1]
+    assert [(at, state) for _, at, state, _ in state_of(desk)] == [(1, "checked"), (1, "held")]
+
+
+def test_what_follows_a_fork_is_held_too(desk, tablet):
+    tablet.round([tablet.seal(), tablet.seal()], "b1")
+    tablet.seal(counter=2, prev=tablet.prev, instance="uuid:copy-2")  # the copy's own second
+    told = tablet.round([tablet.seal(instance="uuid:copy-3")], "b2")
+    assert [one["problem"]["code"] for one in told.refused] == ["chain-broken"]
+    assert state_of(desk)[-1][2:] == ("held", "chain-broken")
+
+
+def test_a_later_one_that_came_first_does_not_let_a_fork_slip_in_before_it(desk, tablet):
+    first = tablet.seal()
+    second = tablet.seal()
+    tablet.round([second], "b1")
+    copy = tablet.seal(counter=1, prev="", instance="uuid:copy")
+    told = tablet.round([copy], "b2")
+    assert [one["problem"]["code"] for one in told.refused] == ["chain-broken"]
+    tablet.round([first], "b3")
+    assert sorted(state_of(desk)[at][1:3] for at in range(3)) == [
+        (1, "checked"),
+        (1, "held"),
+        (2, "checked"),
+    ]
+
+
+def test_one_bad_submission_never_blocks_the_others(desk, tablet):
+    good = tablet.seal()
+    wrong = tablet.seal(visit(f"uuid:{tablet.device}-2", size=77))
+    after = tablet.seal()
+    told = tablet.round([good, wrong, b"ORSE rubbish", after], "b1")
+    assert [at for at, _ in told.receipts] == [1, 2, 3]
+    codes = {one["counter"]: one["problem"]["code"] for one in told.refused}
+    assert codes == {0: "envelope-malformed", 2: "answers-refused"}
+    (faults,) = [one["faults"] for one in told.refused if one["counter"] == 2]
+    assert any("size" in one["path"] for one in faults)
+    assert "77" not in str(told.refused)
+    assert [state for _, _, state, _ in state_of(desk)] == ["checked", "refused", "checked"]
+
+
+def test_another_devices_envelope_is_not_taken_from_this_one(desk, client, visits, tablet):
+    other = enrolled(desk, client, visits.hash)
+    stolen = other.seal()
+    told = tablet.round([stolen], "b1")
+    assert told.receipts == ()
+    assert [one["problem"]["code"] for one in told.refused] == ["envelope-signature"]
+    assert not told.refused[0]["held"]
+    assert state_of(desk) == []
+
+
+def test_a_flipped_bit_is_never_receipted(desk, tablet):
+    sealed = bytearray(tablet.seal())
+    sealed[-80] ^= 1
+    told = tablet.round([bytes(sealed)], "b1")
+    assert told.receipts == ()
+    assert [one["problem"]["code"] for one in told.refused] == ["envelope-signature"]
+
+
+def test_an_unknown_form_version_is_parked_and_taken_up_when_it_is_published(desk, tablet):
+    from forms.form import Form
+    from forms.xlsform import compile_xlsform
+    from sync_server import blobs
+
+    coming = compile_xlsform("visit.md", form("2"))
+    assert Form.load(coming).version == "2"
+    tablet.form_hash = blobs.hash_of(coming)
+    told = tablet.round([tablet.seal(version="2"), tablet.seal(version="2")], "b1")
+    assert told.parked == (1, 2)
+    assert len(told.receipts) == 2
+    assert intake.take_up(desk) == {}
+    publish(desk, "visit.md", form("2"), {})
+    assert intake.take_up(desk) == {"checked": 2}
+    assert intake.take_up(desk) == {}
+    assert [state for _, _, state, _ in state_of(desk)] == ["checked", "checked"]
+
+
+def test_an_older_version_still_counts_after_a_newer_one_is_published(desk, tablet):
+    publish(desk, "visit.md", form("2"), {})
+    told = tablet.round([tablet.seal()], "b1")
+    assert (len(told.receipts), told.refused, told.parked) == (1, (), ())
+    assert [one["version"] for one in told.forms["list"]] == ["2"]
+
+
+def test_a_submission_for_a_key_that_is_elsewhere_waits_and_opens_when_the_key_comes(
+    url, clock, desk, tablet
+):
+    sealed = tablet.seal()
+    poor = replace(desk, keys=replace(desk.keys, sealing=()))
+    from sync_server.checking import Inline
+
+    poor = replace(poor, checker=Inline(desk.store, poor.keys))
+    away = Tablet(
+        app_of(poor),
+        **{
+            n: getattr(tablet, n)
+            for n in ("key", "box", "device", "area", "server", "server_key", "sealing")
+        },
+    )
+    told = away.round([sealed], "b1")
+    assert told.parked == (1,)
+    assert state_of(desk)[0][2:] == ("received", "key-unknown")
+    assert intake.take_up(desk) == {"checked": 1}
+
+
+def test_old_keys_keep_opening_after_a_rotation(desk, tablet):
+    from sync_server.checking import Inline
+
+    old = tablet.seal()
+    turned = desk.keys.rotated(at_ms=2)
+    rotated = replace(desk, keys=turned, checker=Inline(desk.store, turned))
+    tablet.client = app_of(rotated)
+    told = tablet.round([old], "b1")
+    assert told.parked == ()
+    assert sum(1 for one in told.keys["list"] if one["current"]) == 2
+    assert state_of(desk)[0][2] == "checked"
+
+
+def test_the_same_instance_in_two_envelopes_enters_once_and_the_second_is_held(desk, tablet):
+    told = tablet.round([tablet.seal(instance="uuid:x"), tablet.seal(instance="uuid:x")], "b1")
+    assert [one["problem"]["code"] for one in told.refused] == ["instance-known"]
+    assert [state for _, _, state, _ in state_of(desk)] == ["checked", "held"]
+
+
+def test_many_devices_at_once_are_each_taken_in_once(desk, client, visits):
+    tablets = [enrolled(desk, client, visits.hash, area=f"a{n % 2}") for n in range(4)]
+    work = [(one, [[one.seal() for _ in range(3)] for _ in range(3)]) for one in tablets]
+    wrong: list[BaseException] = []
+
+    def run(one, batches):
+        one.client = app_of(desk)
+        try:
+            for number, batch in enumerate(batches):
+                for _ in range(2):
+                    one.round(batch, f"b{number}")
+        except BaseException as error:  # noqa: BLE001  told to the test below
+            wrong.append(error)
+
+    threads = [threading.Thread(target=run, args=one) for one in work]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+    assert [state for _, _, state, _ in state_of(desk)] == ["checked"] * 36
+    sequences = desk.store.read(
+        lambda tx: tx.execute(
+            select(
+                submissions.c.area,
+                submissions.c.device,
+                submissions.c.batch,
+                submissions.c.sequence,
+            ).distinct()
+        ).all()
+    )
+    assert len({(one.area, one.sequence) for one in sequences}) == len(sequences) == 12
+
+
+def test_a_no_op_round_is_one_small_request(tablet):
+    tablet.round([tablet.seal()], "b1")
+    body = pack_round(tablet.asked())
+    reply = tablet.send("POST", "/sync/v1/round", body)
+    assert len(body) + len(reply.data) < 500
+    assert unpack_reply(reply.data).items == ()
+
+
+def test_a_server_restored_from_an_old_backup_is_noticed_and_fed_again(tmp_path, clock):
+    from tests.server.conftest import publish as put
+
+    live = tmp_path / "live.db"
+    desk = a_desk(f"sqlite:///{live}", clock)
+    published = put(desk, "visit.md", form(), {})
+    tablet = enrolled(desk, app_of(desk), published.hash)
+    early = tablet.seal()
+    tablet.round([early], "b1")
+    backup = tmp_path / "backup.db"
+    with sqlite3.connect(live) as source, sqlite3.connect(backup) as copy:
+        source.backup(copy)
+    source.close()
+    copy.close()
+    later = [tablet.seal(), tablet.seal()]
+    tablet.round(later, "b2")
+    desk.close()
+
+    restored = a_desk(f"sqlite:///{backup}", clock, desk.keys)
+    tablet.client = app_of(restored)
+    told = tablet.round()
+    assert told.again == ((2, 3),)
+    assert told.epoch != "first"
+    tablet.acknowledged, tablet.receipts = 1, {1: ""}
+    again = tablet.round(later, "b3")
+    assert [at for at, _ in again.receipts] == [2, 3]
+    assert tablet.round().again == ()
+    assert [state for _, _, state, _ in state_of(restored)] == ["checked"] * 3
+    # The new epoch is begun once, not at every round.
+    assert tablet.round().epoch == told.epoch
+    restored.close()
+
+
+def test_a_device_cannot_begin_an_epoch_by_making_a_cursor_up(desk, tablet):
+    tablet.cursor = "first.9999.9999.AAAAAAAAAAAA"
+    assert tablet.round().epoch == "first"
+
+
+def test_what_is_opened_lies_encrypted_in_the_database(desk, tablet, tmp_path):
+    tablet.round([tablet.seal(visit(f"uuid:{tablet.device}-1", head="Planted-Zainab"))], "b1")
+    (row,) = desk.store.read(lambda tx: tx.execute(select(submissions)).all())
+    assert "Planted-Zainab" in intake.opened(desk, row).xml
+    for table in (submissions, envelopes):
+        for line in desk.store.read(lambda tx, table=table: tx.execute(select(table)).all()):
+            assert b"Planted" not in b"".join(
+                bytes(value) if isinstance(value, (bytes, memoryview)) else str(value).encode()
+                for value in line
+            )
+
+
+def test_a_value_moved_to_another_row_does_not_open(desk):
+    sealed = desk.at_rest.seal("submissions/a/b/1/x", b"hers")
+    try:
+        desk.at_rest.open("submissions/a/b/2/x", sealed)
+    except Refused as error:
+        assert error.problem.code == "seal-broken"
+    else:
+        raise AssertionError("it opened elsewhere")
+
+
+def test_the_count_of_what_is_held_follows_gaps(desk, tablet):
+    from sync_server import enrol
+
+    sealed = [tablet.seal() for _ in range(4)]
+    for number, (given, to) in enumerate([([0], 1), ([2, 3], 1), ([1], 4)]):
+        tablet.round([sealed[at] for at in given], f"b{number}")
+        assert desk.store.read(lambda tx: enrol.find(tx, tablet.device)).held_to == to
+    assert (
+        desk.store.read(lambda tx: tx.execute(select(func.count()).select_from(envelopes)).scalar())
+        == 4
+    )
