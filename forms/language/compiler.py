@@ -174,6 +174,19 @@ class Compiler:
         return Code(code.kind, lambda _node, _frame: value, constant=True)
 
     def _call(self, expr: Call, where: Where | None) -> Code:
+        try:
+            return self._called(expr, where)
+        except BadExpression as fault:
+            if not self.scope.late:
+                raise
+            reason = fault
+
+        def refuse(_node: Node, _frame: Frame) -> Value:
+            raise reason
+
+        return Code("v", refuse)
+
+    def _called(self, expr: Call, where: Where | None) -> Code:
         from forms.language.functions import FUNCTIONS  # noqa: PLC0415 - they compile in turn
 
         name = expr.name
@@ -858,7 +871,7 @@ def conversions_numbers(
     conversions: Conversions, value: Value, other: Value, frame: Frame
 ) -> list[float]:
     if isinstance(value, list):
-        if isinstance(other, bool):
+        if isinstance(other, bool) and conversions.java:
             return [1.0 if conversions.to_truth(value) else 0.0]
         return [conversions.number_of_text(one.string_value(), frame) for one in value]
     return [conversions.to_number(value, frame)]

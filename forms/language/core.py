@@ -74,6 +74,8 @@ class Scope:
     instances: frozenset[str] = frozenset()
     namespaces: object = None
     dialect: str = "collect"
+    late: bool = False
+    """A wrong call is refused only when it is reached, as a browser does; else when it is compiled."""
     bare_names: bool = True
     """Names in paths match whatever their namespace, as ODK's forms are written."""
 
@@ -101,7 +103,7 @@ class Code:
 
 
 _PLAIN = re.compile(r"\s*-?(?:\d+(?:\.\d*)?|\.\d+)\s*")
-_JAVA = re.compile(r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\s*")
+_LOOSE = re.compile(r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\s*")
 _TYPED = frozenset({"decimal", "int", "boolean"})
 
 
@@ -126,7 +128,7 @@ class Conversions:
                 if kind == "boolean":
                     return "true" if text in {"1", "true"} else "false"
                 if kind == "decimal":
-                    return self.number_text(self.parse_number(text))
+                    return self.number_text(self.parse_stored(text))
         return text
 
     def parse_number(self, text: str) -> float:
@@ -134,12 +136,17 @@ class Conversions:
         try:
             # Python reads what is none to XPath: "1_0", "inf", "nan", "1e5" (Java reads that one).
             if text.isascii():
-                match = (_JAVA if self.java else _PLAIN).fullmatch(text)
+                match = (_LOOSE if self.dialect == "webforms" else _PLAIN).fullmatch(text)
                 if match:
                     return float(text)
         except ValueError:
             return NAN
         return NAN
+
+    @staticmethod
+    def parse_stored(text: str) -> float:
+        """The number that a typed node holds, also as Java writes the large and the small."""
+        return float(text) if text.isascii() and _LOOSE.fullmatch(text) else NAN
 
     def number_of_text(self, text: str, frame: Frame) -> float:
         if not text:
@@ -202,8 +209,12 @@ class Conversions:
         if not value:
             return NAN
         node = value[0]
-        if self.java and node.text and node.defn is not None and node.defn.type == "boolean":
-            return 1.0 if node.text in {"1", "true"} else 0.0
+        if self.java and node.text and node.defn is not None:
+            kind = node.defn.type
+            if kind == "boolean":
+                return 1.0 if node.text in {"1", "true"} else 0.0
+            if kind == "decimal":
+                return self.parse_stored(node.text)
         return self.number_of_text(node.string_value(), frame)
 
     def to_truth(self, value: Value) -> bool:

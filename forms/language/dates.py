@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 EPOCH = date(1970, 1, 1)
 _DAY_S = 86_400.0
+_OFFSET = re.compile(r"[-+](\d{2}):?(\d{2})?$")
 _LIKE_DATE = re.compile(r"\d{4}-\d{1,2}-\d{1,2}(?:T|$)")
 MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -74,13 +75,22 @@ def of_days(number: float, zone: tzinfo, *, utc: bool) -> datetime | None:
         return None
 
 
-def day_fraction(text: str) -> float:
-    """decimal-time(): the part of the day gone at "hh:mm[:ss[.sss]][offset]"; NaN for no time."""
-    clock_text = text.partition("T")[2] if "T" in text else text
-    found = parse_time(clock_text.strip())
-    if found is None:
+def day_fraction(text: str, zone: tzinfo) -> float:
+    """decimal-time(): the part of the day gone in `zone` at "[dateT]hh:mm[:ss[.sss]][offset]".
+
+    NaN for what is no time. A time without a date is one of the first day of 1970.
+    """
+    day_text, tee, clock_text = text.strip().partition("T")
+    day = parse_date(day_text) if tee else EPOCH
+    clock_text = clock_text if tee else day_text
+    found = parse_time(clock_text)
+    away = _OFFSET.search(clock_text)
+    if day is None or found is None or (away and (int(away[1]) > 23 or int(away[2] or 0) > 59)):
         return math.nan
-    clock = found[0]
+    try:
+        clock = datetime.combine(day, found[0], found[1] or zone).astimezone(zone).time()
+    except OverflowError:
+        return math.nan
     seconds = clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond / 1e6
     return seconds / _DAY_S
 

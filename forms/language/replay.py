@@ -240,6 +240,7 @@ def _evaluated(case: dict[str, Any]) -> dict[str, Any]:
         namespaces=known,
         dialect="collect" if recorded_by_java else "webforms" if xforms else "xpath",
         bare_names=recorded_by_java or xforms,
+        late=xforms,
     )
     compiled = compile_expression(case["expr"], at=_place(context, root), scope=scope)
     world = _World(document, root, case)

@@ -155,7 +155,7 @@ def tokens(text: str) -> list[tuple[str, str, int]]:
         if said == "*" and not operand:
             said = "*op"
         elif kind == "name" and not operand:
-            head = re.match(r"(and|or|div|mod)(?![\w.])", said)
+            head = re.match(r"(and|or|div|mod)(?![^\W\d])", said)
             if said in _WORDS:
                 kind = "symbol"
             elif head:

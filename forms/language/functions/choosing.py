@@ -37,14 +37,13 @@ def _coalesce(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
     codes = [compiler.compile(one, where) for one in arguments]
     runs = [one.run for one in codes]
     conversions = compiler.conversions
-    java = conversions.java
 
     def first(node: Node, frame: Frame) -> Value:
         value: Value = ""
         for run in runs:
             value = run(node, frame)
             if isinstance(value, float):
-                if not java or not math.isnan(value):
+                if not math.isnan(value):
                     return value
             elif isinstance(value, bool) or conversions.to_text(value):
                 return value
@@ -73,10 +72,16 @@ def boolean(holds: bool) -> bool:
     return holds
 
 
-@simple("boolean-from-string", takes="s", gives="b")
-def boolean_from_string(text: str) -> bool:
-    """ODK XForms: true for "1" and for "true" however it is written."""
-    return text.strip().lower() in {"1", "true"}
+@function("boolean-from-string", least=1, most=1)
+def _boolean_from_string(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    """True for "1" and for "true": however it is written on the phone, small in the browser."""
+    text = compiler.conversions.string(compiler.compile(arguments[0], where))
+    if compiler.conversions.java:
+        return Code("b", lambda node, frame: text(node, frame).strip().lower() in _TRUE)
+    return Code("b", lambda node, frame: text(node, frame).strip() in _TRUE)
+
+
+_TRUE = frozenset({"1", "true"})
 
 
 def _between(count: float, least: float, most: float) -> bool:
@@ -105,11 +110,10 @@ def _truths(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-un
         truth = conversions.truth(code)
         return lambda node, frame: [truth(node, frame)]
     run = code.run
-    # A node's answer counts as said: text "0" or "false" is a truth only as text.
-    return lambda node, frame: [
-        conversions.to_number([one], frame) != 0 and bool(one.string_value())
-        for one in run(node, frame)
-    ]
+    if conversions.java:
+        # A typed answer counts by its value; a text whenever there is one, "0" and "false" too.
+        return lambda node, frame: [conversions.truth_of_nodes([one]) for one in run(node, frame)]
+    return lambda node, frame: [bool(one.string_value()) for one in run(node, frame)]
 
 
 @function("weighted-checklist", least=2, most=None)
@@ -136,7 +140,8 @@ def _weighted(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
 
 @simple("selected", "is-selected", takes="ss", gives="b")
 def selected(answers: str, wanted: str) -> bool:
-    return wanted.strip() in answers.split()
+    found, sought = answers.split(), wanted.strip()
+    return sought in found if sought else not found
 
 
 @simple("selected-at", takes="sn", gives="s")

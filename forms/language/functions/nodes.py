@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forms.language.compiler import Compiler
-    from forms.language.core import Frame
+    from forms.language.core import Frame, Value
     from forms.language.syntax import Expr
 
     Where = tuple[str, ...] | None
@@ -84,7 +84,7 @@ def _last(compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Co
     return Code("n", lambda _node, frame: float(frame.size))
 
 
-@function("current", least=0, most=0)
+@function("current", least=0, most=0, core=True)
 def _current(compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
     return Code("d", lambda _node, frame: [frame.current], where=compiler.at)
 
@@ -232,11 +232,14 @@ def _absolute(compiler: Compiler, expr: Expr, where: Where) -> tuple[str, ...]:
 def _once(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     """The value that the node has already; where it is blank, that of the argument."""
     code = compiler.compile(arguments[0], where)
-    run = code.run
+    run, conversions = code.run, compiler.conversions
 
-    def kept(node: Node, frame: Frame):  # type: ignore[no-untyped-def] # noqa: ANN202 - any value
-        text = frame.current.text
-        return text or run(node, frame)
+    def kept(node: Node, frame: Frame) -> Value:
+        text = conversions.text_of(frame.current)
+        if text:
+            return text
+        value = run(node, frame)
+        return "" if isinstance(value, float) and math.isnan(value) else value
 
     return Code("v", kept)
 

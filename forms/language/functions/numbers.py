@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 @function("number", least=0, most=1, core=True)
 def _number(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None) -> Code:
+    if not arguments and compiler.conversions.java:
+        raise compiler.fail("number() takes 1 argument, not 0")
     code = compiler.compile(arguments[0], where) if arguments else _here(compiler, where)
     return Code("n", compiler.conversions.number(code), constant=code.constant and code.kind != "s")
 
@@ -43,9 +45,32 @@ def ceiling(number: float) -> float:
     return math.copysign(float(math.ceil(number)), number)
 
 
-@simple("round", takes="nn", gives="n", least=1, core=True)
+@function("round", least=1, most=2, core=True)
+def _round(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None) -> Code:
+    """Halves go up (XPath 1.0, 4.4); in the browser away from zero. Collect reads "4,6" as 4.6."""
+    conversions = compiler.conversions
+    if conversions.plain and len(arguments) > 1:
+        raise compiler.fail(f"round() takes 1 argument, not {len(arguments)}")
+    code = compiler.compile(arguments[0], where)
+    number = conversions.number(code)
+    places = (
+        conversions.number(compiler.compile(arguments[1], where)) if len(arguments) > 1 else None
+    )
+    away = conversions.dialect == "webforms"
+    commas = conversions.string(code) if conversions.java and code.kind != "n" else None
+
+    def rounded(node: Node, frame: Frame) -> float:
+        value = number(node, frame)
+        if commas is not None and value != value:  # noqa: PLR0124 - NaN
+            value = conversions.parse_number(commas(node, frame).replace(",", "."))
+        shift = 0.0 if places is None else places(node, frame)
+        return -round_(-value, shift) if away and value < 0 else round_(value, shift)
+
+    return Code("n", rounded)
+
+
 def round_(number: float, places: float = 0.0) -> float:
-    """Halves go up (XPath 1.0, 4.4); `places` after the point, or before it where negative."""
+    """Halves go up; `places` after the point, or before it where negative."""
     if not math.isfinite(number) or math.isnan(places):
         return number if not math.isnan(places) else NAN
     shift = max(-30, min(30, int(places))) if math.isfinite(places) else (30 if places > 0 else -30)

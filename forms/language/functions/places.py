@@ -147,7 +147,9 @@ def _area(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
 
     def measured(node: Node, frame: Frame) -> float:
         shape = points(";".join(texts(node, frame)))
-        return NAN if shape is None else _rounded(enclosed(shape), compiler)
+        if shape is None:
+            return NAN if compiler.conversions.java else 0.0
+        return _rounded(enclosed(shape), compiler)
 
     return Code("n", measured)
 
@@ -170,7 +172,9 @@ def _geofence(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
 
     def fenced(node: Node, frame: Frame) -> bool:
         point, shape = points(texts[0](node, frame)), points(texts[1](node, frame))
-        return bool(point) and bool(shape) and inside(point[0], shape)  # type: ignore[index,arg-type] # both hold points
+        if not point or not shape or shape[0] != shape[-1]:
+            return False
+        return inside(point[0], shape)
 
     return Code("b", fenced)
 
@@ -182,6 +186,9 @@ def _intersects(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -
 
     def crossed(node: Node, frame: Frame) -> bool:
         line = points(text(node, frame))
-        return line is not None and crosses_itself(line)
+        if line is None:
+            return False
+        frame.spend(len(line) * len(line) // 2)
+        return crosses_itself(line)
 
     return Code("b", crossed)

@@ -132,10 +132,10 @@ def substring_after(text: str, part: str) -> str:
 
 
 @simple("substring", takes="snn", gives="s", least=2, core=True)
-def substring(text: str, first: float, length: float = math.inf) -> str:
+def substring(text: str, first: float, length: float | None = None) -> str:
     """XPath 1.0, 4.2: from 1, and both ends rounded."""
     begin = _half_up(first)
-    end = begin + _half_up(length)
+    end = math.inf if length is None else begin + _half_up(length)
     if math.isnan(begin) or math.isnan(end):
         return ""
     low = max(0, begin - 1)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
-
+from datetime import UTC, time
 from typing import TYPE_CHECKING
 
 from forms.language import dates
 from forms.language.core import NAN, Code
 from forms.language.functions.table import function
+from forms.language.syntax import written
 from forms.values import iso_datetime
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from datetime import datetime
 
     from forms.language.compiler import Compiler
@@ -20,6 +22,9 @@ if TYPE_CHECKING:
     from forms.tree import Node
 
     Where = tuple[str, ...] | None
+
+
+MIDNIGHT = time()
 
 
 @function("today", least=0, most=0)
@@ -36,6 +41,12 @@ def _moment(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-un
     """From a date, a dateTime or a number of days to a moment; None where it is none of them."""
     code = compiler.compile(expr, where)
     run, conversions = code.run, compiler.conversions
+    if conversions.java and code.kind == "b":
+        raise compiler.fail(f"{written(expr)} is no date")
+    if conversions.java and code.kind == "s" and code.constant:
+        fixed = str(code.run(None, None)).strip()  # type: ignore[arg-type] # a constant asks neither
+        if fixed and dates.moment(fixed, UTC) is None:
+            raise compiler.fail(f"{fixed!r} is no date")
 
     def moment(node: Node, frame: Frame) -> datetime | None:
         value = run(node, frame)
@@ -57,6 +68,18 @@ def _moment(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-un
     return moment
 
 
+def _browser_text(moment: Callable[[Node, Frame], datetime | None]) -> Callable[[Node, Frame], str]:
+    """The browser's engine keeps the time of day, and leaves midnight out."""
+
+    def told(node: Node, frame: Frame) -> str:
+        found = moment(node, frame)
+        if found is None:
+            return ""
+        return iso_datetime(found) if found.time() != MIDNIGHT else found.date().isoformat()
+
+    return told
+
+
 @function("date", least=1, most=1)
 def _date(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     moment = _moment(compiler, arguments[0], where)
@@ -65,6 +88,8 @@ def _date(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
         found = moment(node, frame)
         return "" if found is None else found.date().isoformat()
 
+    if not compiler.conversions.java:
+        return Code("s", _browser_text(moment))
     return Code("s", day)
 
 
@@ -76,6 +101,8 @@ def _date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) ->
         found = moment(node, frame)
         return "" if found is None else iso_datetime(found)
 
+    if not compiler.conversions.java:
+        return Code("s", _browser_text(moment))
     return Code("s", told)
 
 
@@ -95,7 +122,7 @@ def _decimal_date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: W
 @function("decimal-time", least=1, most=1)
 def _decimal_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     text = compiler.conversions.string(compiler.compile(arguments[0], where))
-    return Code("n", lambda node, frame: dates.day_fraction(text(node, frame)))
+    return Code("n", lambda node, frame: dates.day_fraction(text(node, frame), frame.env.zone))
 
 
 @function("format-date", "format-date-time", least=2, most=2)
