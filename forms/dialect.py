@@ -28,6 +28,10 @@ class Dialect:
     recalculates_on_same_value: bool
     deletes_counted: bool
 
+    @property
+    def webforms(self) -> bool:
+        return self.name == "webforms"
+
 
 COLLECT = Dialect(
     name="collect",

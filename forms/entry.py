@@ -25,7 +25,7 @@ from forms.markup import kids, local, parse
 from forms.media import node_of
 from forms.model import Definition, Seed
 from forms.preload import preloaded, property_named
-from forms.values import answered, calculated, iso_datetime
+from forms.values import answered, calculated, dated, iso_datetime
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -192,12 +192,26 @@ class Entry:
         return entry
 
     def _rename(self) -> None:
-        """The id it had becomes deprecatedID; it gets a new one."""
+        """The id it had becomes deprecatedID; where the form makes its ids, a new one is made (at
+        the latest when the entry is finished: no correction keeps the id of what it replaces)."""
         own = self._meta(self.form.instance_id)
-        before = own.text
-        if before:
-            self._meta(self.form.deprecated_id).text = before
-        own.text = "uuid:" + self.context.new_uuid()
+        if own.text:
+            self._meta(self.form.deprecated_id).text = own.text
+        definition = self.form.instance_id
+        if definition.preload == "uid" or definition.calculate or self._adds_id(own):
+            own.text = "uuid:" + self.context.new_uuid()
+
+    def _adds_id(self, own: Cell) -> bool:
+        """Whether it is the engine, not the form, that has put an id there."""
+        seed = self.form.root.seed
+        assert seed is not None
+        written = any(
+            one.definition is self.form.instance_id
+            for meta in seed.children
+            if meta.definition is self.form.meta
+            for one in meta.children
+        )
+        return not written or not own.text
 
     def _meta(self, definition: Definition) -> Cell:
         """The node under meta, made where it is missing."""
@@ -222,6 +236,8 @@ class Entry:
                     if not definition.typed and "meta" not in self.root.kids:
                         self._meta(definition).text = "uuid:" + self.context.new_uuid()
             self._preload(self.root)
+        if first and self.dialect.webforms:
+            self._fixed(self.root)
         self._settling = True
         if first:
             self._fire("odk-instance-first-load")
@@ -233,6 +249,18 @@ class Entry:
         self._settle_all()
         self._after()
         self._forget()
+
+    def _fixed(self, top: Cell) -> None:
+        """A repeat to which people add nothing has at least the one instance of its template."""
+        for definition in self.form.repeats:
+            control = definition.repeat
+            if control is None or not control.fixed or control.count is not None:
+                continue
+            for parent in below(top, definition.path[1:-1]):
+                if definition.name not in parent.kids:
+                    made = grow(self.form.seed_of(definition), None)
+                    made.parent = parent
+                    insert(parent, made)
 
     def _instance_id(self) -> str:
         found = below(self.root, ("meta", "instanceID"))
@@ -249,7 +277,7 @@ class Entry:
         if not self.form.preloads:
             return
         for node in everything(top):
-            if node.defn.preload:
+            if node.defn.preload and not node.defn.is_attribute:
                 text = preloaded(node.defn, self.context, self.zone)
                 if text is not None:
                     node.text = text
@@ -286,6 +314,8 @@ class Entry:
         definition = self._named_by(node, path)
         if definition is None or definition.control is None:
             return ""
+        if not definition.select and self.dialect.webforms:
+            raise ValueError(f"jr:choice-name(): {definition.ref} offers no choices")
         at = self._nearest(node, definition)
         if at is None:
             return ""
@@ -378,7 +408,7 @@ class Entry:
         self.language = language
         self._start()
         for rule in self._rules:
-            if {"jr:itext", "jr:choice-name"} & rule.compiled.functions:
+            if self.dialect.webforms and "jr:choice-name" in rule.compiled.functions:
                 for node in below(self.root, rule.target.path[1:]):
                     self._wait(rule, node)
         self._run()
@@ -534,11 +564,27 @@ class Entry:
             self._touched[node] = None
 
     def _worked_out(self, compiled: Compiled, node: Cell) -> str:
-        value = compiled.value(node, self)
+        value: object = compiled.value(node, self)
+        kind = node.defn.type
+        java = self.dialect.casts_like_java
+        is_date = java and compiled in self.form.dated
         if isinstance(value, list):
-            value = next((one.text for one in value), "")
-        definition = node.defn
-        return calculated(value, definition.type, self.dialect, self.zone)
+            if not value:
+                return ""
+            found = value[0]
+            value = found.string_value() if found.children else found.text
+            if java and value and found.defn is not None:
+                # What JavaRosa reads from a typed node is a number, a truth or a date.
+                source = found.defn.type
+                if source in {"int", "decimal"} and kind != source:
+                    number = compiled.number(node, self)
+                    value = number if number == number else value  # noqa: PLR0124 - not NaN
+                elif source == "boolean":
+                    value = value in {"1", "true"}
+                is_date = source in {"date", "dateTime", "time"}
+        if is_date and isinstance(value, str) and value:
+            return dated(value, kind, self.zone, self.now().date())
+        return calculated(value, kind, self.dialect, self.zone)
 
     def _set_relevant(self, node: Cell, holds: bool) -> None:
         if node.relevant == holds:
@@ -676,8 +722,10 @@ class Entry:
     def _count(self, control: Control, parent: Cell, definition: Definition) -> int:
         assert control.count is not None
         instances = parent.kids.get(definition.name)
-        probe = instances[0] if instances else cell(definition, "", parent)
-        number = control.count.number(probe, self)
+        here: Node = instances[0] if instances else cell(definition, "", parent)
+        for _ in range(len(definition.path) - len(control.count.at)):
+            here = here.parent or here
+        number = control.count.number(here, self)
         return int(number) if number == number and number < 1e9 else 0  # noqa: PLR0124 - NaN
 
     def _after(self) -> None:
@@ -742,7 +790,10 @@ class Entry:
             if here.parent is None:
                 break
             here = here.parent  # type: ignore[assignment]
-        nodes = below(here, names)
+        if action.nodes is not None:
+            nodes: list[Cell] = action.nodes.nodes(context, self)  # type: ignore[assignment]
+        else:
+            nodes = below(here, names)
         if not nodes:
             return
         if len(nodes) > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from forms.entry import Submission, Unfinished
 from forms.instance import below
@@ -33,7 +34,8 @@ def finished(entry: Entry) -> Submission:
     if faults:
         raise Unfinished(faults)
     node = entry._meta(entry.form.instance_id)  # noqa: SLF001 - one engine
-    if not node.text:
+    replaced = below(entry.root, ("meta", "deprecatedID"))
+    if not node.text or (replaced and replaced[0].text == node.text):
         node.text = "uuid:" + entry.context.new_uuid()
     return Submission(
         xml=serialized(entry, everything=False),
@@ -78,7 +80,8 @@ def serialized(entry: Entry, *, everything: bool) -> bytes:
     """The entry's XML, UTF-8; all of it, or only what is relevant."""
     out: list[str] = ["<?xml version='1.0' encoding='UTF-8' ?>"]
     _write(entry.root, out, _namespaces(entry.form, entry.root), everything=everything)
-    return "".join(out).encode()
+    whole = "".join(out)
+    return (whole if whole.isascii() else normalize("NFC", whole)).encode()
 
 
 def _namespaces(form: Form, root: Cell) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from typing import TYPE_CHECKING
 
 from forms.dialect import DIALECTS
 from forms.graph import Graph, Watcher
 from forms.itext import Output
-from forms.language import Scope, compile_expression
+from forms.language import Scope, compile_expression, written
+from forms.language.syntax import Call
+from forms.language.syntax import Path as SomePath
 from forms.markup import BadMarkup, parse
 from forms.media import BadMedia, blank, file_named, found, node_of, read_instance
-from forms.model import Definition
+from forms.model import Definition, steps_of
 from forms.problems import BrokenForm, Problem
 from forms.reading import ENTITY_VERSIONS, Reader, loose
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
     from forms.model import Action, Control, Path, Seed
     from forms.tree import Node
 
+_ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*"|'[^']*')""")
 OPENROSA = "http://openrosa.org/xforms"
 LAST_SAVED = "jr://instance/last-saved"
 
@@ -40,7 +44,7 @@ class Form:
         self.xml = xml
         self.dialect = DIALECTS[dialect]
         try:
-            root = parse(xml, what="the XForm")
+            root = _parsed(xml)
         except BadMarkup as fault:
             raise BrokenForm((Problem("", None, "", str(fault)),)) from None
         reader = Reader(root, dialect)
@@ -92,6 +96,13 @@ class Form:
             one
             for one in self.questions
             if one.select and one.control is not None and one.control.asks
+        )
+        self.dated = frozenset(
+            one.calculate for one in self.questions if one.calculate and self._is_dated(one)
+        ) | frozenset(
+            action.value
+            for action in self.actions
+            if action.value and self._comes_to_date(action.value.ast, action.target)
         )
         self._outputs: dict[tuple[str, Path], Compiled] = {}
         self._watched = False
@@ -180,6 +191,11 @@ class Form:
                 self._internal.setdefault(name, element)
 
     def _check_versions(self, reader: Reader) -> None:
+        if self.dialect.webforms:
+            if loose(reader.data, "id") is None:
+                reader.problems.append(Problem("settings", None, "", "the form's data has no id"))
+            if not str(reader.model.tag).startswith("{http://www.w3.org/2002/xforms}"):
+                reader.problems.append(Problem("", None, "", "the <model> is none of XForms"))
         said = reader.model.get("{http://www.opendatakit.org/xforms/entities}entities-version")
         if said is not None and not ENTITY_VERSIONS.match(said):
             reader.problems.append(
@@ -203,6 +219,24 @@ class Form:
             reader.problems.append(
                 Problem("settings", None, "", f"submission method {method!r} is not supported")
             )
+
+    def _is_dated(self, definition: Definition) -> bool:
+        assert definition.calculate is not None
+        return self._comes_to_date(definition.calculate.ast, definition.path)
+
+    def _comes_to_date(self, expression: object, at: Path) -> bool:
+        """Whether the expression's outcome can be a date, not the text of one."""
+        if isinstance(expression, Call):
+            if expression.name in {"today", "now", "date", "date-time"}:
+                return True
+            if expression.name in {"if", "coalesce", "once"}:
+                return any(self._comes_to_date(one, at) for one in expression.arguments)
+            return False
+        if isinstance(expression, SomePath):
+            path = steps_of(written(expression), at)
+            found = self.by_path.get(path) if path is not None else None
+            return found is not None and found.type in {"date", "dateTime", "time"}
+        return False
 
     # -- what entries ask
 
@@ -228,7 +262,7 @@ class Form:
         if data is None:
             return blank()
         try:
-            return read_instance(file_named(src), data)
+            return read_instance(file_named(src), data, keep_blank_lines=self.dialect.webforms)
         except BadMedia as fault:
             raise BrokenForm((Problem("", None, "", str(fault)),), form=self.title) from None
 
@@ -299,6 +333,17 @@ class Form:
     def seed_of(self, definition: Definition) -> Seed:
         assert definition.template is not None
         return definition.template
+
+
+def _parsed(xml: bytes) -> Element:
+    """JavaRosa reads a bare "<" in an attribute, as authors write it in expressions: so do we."""
+    try:
+        return parse(xml, what="the XForm")
+    except BadMarkup as fault:
+        if "Unescaped '<'" not in str(fault):
+            raise
+    mended = _ATTRIBUTE.sub(lambda found: found[0].replace(b"<", b"&lt;"), xml)
+    return parse(mended, what="the XForm")
 
 
 def load(

@@ -67,10 +67,13 @@ def insert(parent: Cell, made: Cell) -> None:
         siblings.append(made)
     else:
         parent.kids[made.name] = [made]
-        place = 0
-        for number, kid in enumerate(parent.children):
-            if kid.defn.number < made.defn.number:
-                place = number + 1
+        place = len(parent.children)
+        if len(made.defn.repeats_above) < 2:
+            # Inside an instance a first one comes last, as JavaRosa has it.
+            place = 0
+            for number, kid in enumerate(parent.children):
+                if kid.defn.number < made.defn.number:
+                    place = number + 1
     parent.children.insert(place, made)
 
 

@@ -96,6 +96,8 @@ class Action:
     text: str
     source: Control | None
     """The control that the action is written in; None in the model."""
+    nodes: Compiled | None = None
+    """The target as an expression, where predicates pick one instance of several."""
 
 
 @dataclass(slots=True, eq=False)

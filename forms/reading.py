@@ -24,6 +24,8 @@ from forms.model import (
 from forms.problems import BrokenForm, Problem
 
 if TYPE_CHECKING:
+    from collections.abc import Container
+
     from forms.itext import Translations
     from forms.language import Compiled, Scope
     from forms.markup import Element
@@ -33,6 +35,22 @@ ENTITIES = "{http://www.opendatakit.org/xforms/entities}"
 ODK = "{http://www.opendatakit.org/xforms}"
 ASKING = frozenset(
     {"input", "secret", "select", "select1", "upload", "trigger", "range", "rank", "odk:rank"}
+)
+PROPERTIES = frozenset(
+    {
+        "deviceid",
+        "email",
+        "phonenumber",
+        "simserial",
+        "subscriberid",
+        "username",
+        "uri:deviceid",
+        "uri:email",
+        "uri:phonenumber",
+        "uri:simserial",
+        "uri:subscriberid",
+        "uri:username",
+    }
 )
 ACTIONS = frozenset({"setvalue", "setgeopoint", "recordaudio"})
 ENTITY_VERSIONS = re.compile(r"^(2022\.1|2023\.1|2024\.1|2025\.1)(\.\d+)*$")
@@ -297,7 +315,7 @@ class Reader:
                 continue
             if is_repeat:
                 if below.template is None:
-                    below.template = seed
+                    below.template = _trimmed(seed, self.repeats)
             elif below.name in counts:
                 below.several = True
             counts[below.name] = counts.get(below.name, 0) + 1
@@ -370,11 +388,17 @@ class Reader:
         preload = bind.get(JAVAROSA + "preload")
         if preload is not None:
             definition.preload = preload
+            self._known_property(bind, at)
             definition.preload_parameters = bind.get(JAVAROSA + "preloadParams") or ""
         for key, value in bind.items():
             short = str(key).rpartition("}")[2]
             if short in BIND_EXTRAS:
                 definition.extra[short] = str(value)
+
+    def _known_property(self, bind: Element, at: Path) -> None:
+        name = bind.get(JAVAROSA + "preloadParams") or ""
+        if bind.get(JAVAROSA + "preload") == "property" and name not in PROPERTIES:
+            self.problem(at[-1], f"{_ref(at)} preloads {name!r}, which is no property of a device")
 
     def _message(self, text: str) -> Text:
         named = _ITEXT.match(text)
@@ -441,7 +465,7 @@ class Reader:
                 self._item(control, kid, at)
             elif name == "itemset" and select:
                 control.itemset = self._itemset(kid, at)
-        if select and not control.items and control.itemset is None:
+        if select and not control.items and control.itemset is None and self.dialect == "collect":
             self.problem(at[-1], f"the select {_ref(at)} has no choices")
         if control.kind == "range":
             for parameter in ("start", "end", "step"):
@@ -454,13 +478,19 @@ class Reader:
     def _repeat(self, control: Control, element: Element) -> None:
         count = element.get(JAVAROSA + "count")
         if count is not None and count.strip():
-            place = steps_of(count, control.path)
+            # Relative to what is around the repeat: most often the group of the same node.
+            at = (local(self.data),)
+            for around in _above(control):
+                if around.bound:
+                    at = around.path
+                    break
+            place = steps_of(count, at)
             if place is not None and place not in self.by_path and not count.strip().isdigit():
                 self.problem(
                     control.path[-1],
                     f"the repeat's count {count!r} names no question",
                 )
-            control.count = self.compile(count, control.path, "repeat_count")
+            control.count = self.compile(count, at, "repeat_count")
             control.count_static = count.strip().isdigit()
             control.fixed = True
         fixed = element.get(JAVAROSA + "noAddRemove")
@@ -568,8 +598,15 @@ class Reader:
             said = element.get("value")
             if said is not None and said.strip():
                 value = self.compile(said, target, kind)
+            nodes = None
+            ref = element.get("ref") or ""
+            if "[" in ref:
+                place = (local(self.data),)
+                if source is not None:
+                    place = source.path if not source.asks else source.path[:-1]
+                nodes = self.compile(ref, place, kind)
             action = Action(
-                kind, events, target, value, "" if said else (element.text or ""), source
+                kind, events, target, value, "" if said else (element.text or ""), source, nodes
             )
             self.actions.append(action)
             if source is not None:
@@ -600,6 +637,18 @@ def _blank(definition: Definition) -> Seed:
         "",
         (),
         tuple(_blank(child) for child in definition.children if child.repeat is None),
+    )
+
+
+def _trimmed(seed: Seed, repeats: Container[Path]) -> Seed:
+    """An instance as a template: without the instances of repeats inside it."""
+    return Seed(
+        seed.definition,
+        seed.text,
+        seed.attributes,
+        tuple(
+            _trimmed(one, repeats) for one in seed.children if one.definition.path not in repeats
+        ),
     )
 
 

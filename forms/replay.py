@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from forms.instance import Cell
 
-EPOCH = datetime(2026, 1, 1, 12, tzinfo=UTC)
+EPOCH = datetime(2026, 11, 23, 8, tzinfo=UTC)
+"""The moment of a case that names none."""
 _PREFIX = re.compile(r"/[A-Za-z_][\w.-]*:")
 _REPEAT_MAX = 50
 
@@ -58,11 +59,16 @@ class Run:
             now=lambda: self.moment,
             new_uuid=self._uuid,
             random=lambda: 0.5,
-            properties={"location": "no client implementation", **properties},
+            properties=self._properties(properties),
             zone=ZoneInfo(case.get("tz") or "UTC"),
         )
         self.form: Form | None = None
         self.current: Entry | None = None
+
+    def _properties(self, given: dict[str, str]) -> dict[str, str]:
+        # What stands in for a place where no client can find one, as JavaRosa's own tests have it.
+        place = "no client implementation" if self.dialect == "collect" else ""
+        return {"location": place, **given}
 
     def _uuid(self) -> str:
         self.counter += 1
@@ -94,7 +100,7 @@ class Run:
         elif operation == "set":
             self._set(step["ref"], step.get("value") or "")
         elif operation == "add_repeat":
-            self.entry.add_repeat(plain(step["ref"]))
+            self._one_more(plain(step["ref"]))
         elif operation == "remove_repeat":
             self.entry.remove_repeat(plain(step["ref"]))
         elif operation == "language":
@@ -105,6 +111,17 @@ class Run:
             self._again(Entry.edit(form, self.entry.xml(), self.context))
         else:
             raise ValueError(f"unsupported op {operation}")
+
+    def _one_more(self, ref: str) -> None:
+        """A step may say which instance it makes; one that a count has made already is there."""
+        if ref.endswith("]"):
+            try:
+                there = self.entry.find(ref)
+            except NoSuchNode:
+                there = None
+            if there is not None and there.defn.repeat and there.defn.repeat.fixed:
+                return
+        self.entry.add_repeat(ref)
 
     def _again(self, entry: Entry) -> None:
         language = self.entry.language

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from forms.dialect import Dialect
 
+_UNCHANGED = frozenset({"string", "select", "select1", "binary", "barcode", "intent", "rank"})
 INT_MAX = 2**31 - 1
 INT_MIN = -(2**31)
 
@@ -189,8 +190,9 @@ def _as_boolean(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     return text
 
 
-def geopoint(text: str) -> str:
-    """ "latitude longitude altitude accuracy", or "" where the text is no place on earth."""
+def geopoint(text: str, *, whole: bool = False) -> str:
+    """ "latitude longitude altitude accuracy", or "" where the text is no place on earth; `whole`
+    has all four, with 0.0 for what is not given."""
     parts = text.split()
     if not 2 <= len(parts) <= 4 or not all(_DECIMAL.fullmatch(one) for one in parts):
         return ""
@@ -199,18 +201,33 @@ def geopoint(text: str) -> str:
         return ""
     if any(math.isinf(one) for one in numbers):
         return ""
+    if whole:
+        numbers += [0.0] * (4 - len(numbers))
     return " ".join(java_double(one) for one in numbers)
 
 
-def _as_geopoint(text: str, _dialect: Dialect, _zone: tzinfo) -> str:
-    return geopoint(text)
+def _as_geopoint(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+    return geopoint(text, whole=dialect.casts_like_java)
 
 
-def _as_geotrace(text: str, _dialect: Dialect, _zone: tzinfo) -> str:
-    points = [one.strip() for one in text.strip().split(";") if one.strip()]
-    if not points or not all(map(geopoint, points)):
-        return ""
-    return text.strip()
+def _points(text: str) -> list[str]:
+    """The points of a trace; none where one of them is no place on earth."""
+    points = [geopoint(one, whole=True) for one in text.split(";") if one.strip()]
+    return points if all(points) else []
+
+
+def _as_geotrace(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+    points = _points(text)
+    if dialect.casts_like_java:
+        return "; ".join(points)
+    return ";".join(points) if len(points) > 1 else ""
+
+
+def _as_geoshape(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+    points = _points(text)
+    if dialect.casts_like_java:
+        return "; ".join(points)
+    return ";".join(points) if len(points) > 2 else ""
 
 
 _ANSWERS: dict[str, Callable[[str, Dialect, tzinfo], str]] = {
@@ -222,7 +239,7 @@ _ANSWERS: dict[str, Callable[[str, Dialect, tzinfo], str]] = {
     "boolean": _as_boolean,
     "geopoint": _as_geopoint,
     "geotrace": _as_geotrace,
-    "geoshape": _as_geotrace,
+    "geoshape": _as_geoshape,
 }
 
 
@@ -265,7 +282,7 @@ def calculated(value: object, kind: str, dialect: Dialect, zone: tzinfo) -> str:
     text = str(value)
     if not text:
         return ""
-    if kind in {"string", "select", "select1", "binary", "barcode", "intent", "rank"}:
+    if kind in _UNCHANGED:
         return text
     if kind == "boolean":
         if dialect.casts_like_java:
@@ -275,7 +292,33 @@ def calculated(value: object, kind: str, dialect: Dialect, zone: tzinfo) -> str:
         if not dialect.casts_like_java:
             return answered(text, kind, "", dialect, zone)
         return text
+    if dialect.casts_like_java and not kind.startswith("geo"):
+        # JavaRosa keeps a text that stands where a date should, as it is.
+        return answered(text, kind, "", dialect, zone) or text
     return answered(text, kind, "", dialect, zone)
+
+
+def moment_of(text: str, zone: tzinfo, today: date) -> datetime | None:
+    """The moment that an ISO date, time or both names; None where the text is none of these."""
+    text = text.strip()
+    found = parse_datetime(text, zone)
+    if found is None and (clock := parse_time(text)) is not None:
+        found = datetime.combine(today, clock[0], clock[1] or zone)
+    return found
+
+
+def dated(text: str, kind: str, zone: tzinfo, today: date) -> str:
+    """What JavaRosa stores when an expression came to a date, of whatever type the node is: a
+    date's day, a time's clock, and the whole moment for every other type."""
+    moment = moment_of(text, zone, today)
+    if moment is None:
+        return text
+    moment = moment.astimezone(zone)
+    if kind == "date":
+        return moment.date().isoformat()
+    if kind == "time":
+        return iso_time(moment)
+    return iso_datetime(moment)
 
 
 def _truth(value: bool, kind: str, dialect: Dialect) -> str:  # noqa: FBT001 - it is the value
