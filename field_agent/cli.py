@@ -202,6 +202,7 @@ def enrol(device: Device, url: str | None, code: str | None, file: Path | None, 
     from field_agent import transport, vault
     from field_agent.store import Identity, Store
     from field_agent.sync import take_keys
+    from schemas.signing import fingerprint
     from schemas.ticket import Ticket
 
     if (code is None) == (file is None):
@@ -230,7 +231,7 @@ def enrol(device: Device, url: str | None, code: str | None, file: Path | None, 
             reply.device,
             reply.area,
             address.rstrip("/"),
-            reply.server,
+            fingerprint(reply.server_key),
             reply.server_key,
             reply.epoch,
             {"programme": reply.programme, "label": label},

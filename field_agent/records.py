@@ -7,6 +7,7 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+from conflict.change import EXISTS, YES, from_json
 from field_agent.store import Missing, Record
 from forms.claims import BadClaim, claims
 
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from forms.form import Form
 
 LABEL_PATHS = ("label", "head_name", "name")
-EXISTS = "exists"
 
 
 def fold(
@@ -36,11 +36,11 @@ def fold(
             epoch,
             max(before, last),
             changes=[
-                (sequence, str(body.get("record", "")), json.dumps(body, ensure_ascii=False))
+                (sequence, _record_of(body), json.dumps(body, ensure_ascii=False))
                 for sequence, body in changes
             ],
         )
-        touched = dict.fromkeys(str(body.get("record", "")) for _, body in changes)
+        touched = dict.fromkeys(_record_of(body) for _, body in changes)
         folded = [folded_record(name, store.changes(name)) for name in touched if name]
         store.take_page(
             area,
@@ -60,7 +60,7 @@ def folded_record(name: str, changes: Iterable[Mapping[str, Any]]) -> Record | N
     writes: dict[str, dict[str, tuple[str, Any]]] = {}
     replaced: dict[str, set[str]] = {}
     kind = parent = label = ""
-    for change in changes:
+    for change in map(_spelled, changes):
         dot = str(change.get("dot", ""))
         kind = str(change.get("kind", "")) or kind
         parent = str(change.get("parent", "") or "") or parent
@@ -77,11 +77,36 @@ def folded_record(name: str, changes: Iterable[Mapping[str, Any]]) -> Record | N
         for path, by_dot in live.items()
         if by_dot
     }
-    if shown.get(EXISTS) is False:
+    if EXISTS in shown and shown[EXISTS] != YES:
         return None
     named = next((str(shown[path]) for path in LABEL_PATHS if shown.get(path)), label)
     dots = {path: sorted(by_dot) for path, by_dot in live.items() if by_dot}
     return Record(name, kind, named or name[:8], parent, {"fields": shown, "dots": dots})
+
+
+def _record_of(body: Mapping[str, Any]) -> str:
+    return str(body.get("record") or body.get("r", ""))
+
+
+def _spelled(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A change in words, also where it came in the short form that `conflict` writes."""
+    if "w" not in body:
+        return body
+    change = from_json(json.dumps(body))
+    return {
+        "record": change.record,
+        "kind": change.dataset,
+        "dot": str(change.dot),
+        "at": f"{change.effective:013d}",
+        "writes": {
+            path: {"value": _text(write.value), "replaces": [str(dot) for dot in write.replaces]}
+            for path, write in change.writes.items()
+        },
+    }
+
+
+def _text(value: str | tuple[str, ...] | None) -> str | None:
+    return " ".join(value) if isinstance(value, tuple) else value
 
 
 def dataset_csv(store: Store, dataset: str) -> bytes:

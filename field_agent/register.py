@@ -180,19 +180,17 @@ class Interview:
         done = self.entry.finish()
         xml = done.xml.decode()
         now = self.desk.now()
-        with self.desk.store.transaction():
-            made = tick(self.desk.store, self.desk.now_ms())
-            return self.desk.store.finish(
-                self.draft,
-                xml=xml,
-                instance_id=done.instance_id,
-                label=done.name or self.about.label,
-                finished=now.astimezone(self.desk.zone).isoformat(timespec="milliseconds"),
-                made=made,
-                now_ms=self.desk.now_ms(),
-                files=done.attachments,
-                seen=dots_seen(self.desk.store, self.form, done.xml),
-            )
+        return self.desk.store.finish(
+            self.draft,
+            xml=xml,
+            instance_id=done.instance_id,
+            label=done.name or self.about.label,
+            finished=now.astimezone(self.desk.zone).isoformat(timespec="milliseconds"),
+            made=tick(self.desk.store, self.desk.now_ms()),
+            now_ms=self.desk.now_ms(),
+            files=done.attachments,
+            seen=dots_seen(self.desk.store, self.form, done.xml),
+        )
 
     def questions(self) -> Iterator[State]:
         """What is asked now, in order: visible questions, notes left out."""
