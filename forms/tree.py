@@ -18,6 +18,7 @@ COMMENT = "comment"
 INSTRUCTION = "instruction"
 DOCUMENT = "document"
 NAMESPACE = "namespace"
+XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 
 
 class Node:
@@ -146,8 +147,26 @@ def _element(source: Any, parent: Node | None, *, keep: bool) -> Node:
             about.localname if not about.namespace else f"{{{about.namespace}}}{about.localname}"
         )
         made.attrs[label] = Node(
-            ATTRIBUTE, about.localname, ns=about.namespace or "", parent=made, text=value
+            ATTRIBUTE,
+            about.localname,
+            ns=about.namespace or "",
+            prefix=_prefix(source, about.namespace),
+            parent=made,
+            text=value,
         )
+    if keep:
+        above = source.getparent()
+        known = {} if above is None else above.nsmap
+        declared = {
+            prefix: uri for prefix, uri in source.nsmap.items() if known.get(prefix) != uri
+        }
+        if declared:
+            made.index = {
+                NAMESPACE: [
+                    Node(NAMESPACE, prefix or "", parent=made, text=uri)
+                    for prefix, uri in declared.items()
+                ]
+            }
     leaf = len(source) == 0
     if not keep and leaf:
         made.text = source.text or ""
@@ -162,6 +181,15 @@ def _element(source: Any, parent: Node | None, *, keep: bool) -> Node:
             made.append(Node(kind, label, text=below.text or ""))
         _text(below.tail, made, keep=keep)
     return made
+
+
+def _prefix(source: Any, uri: str | None) -> str:
+    """The prefix that stands for the namespace where the element is."""
+    if uri is None:
+        return ""
+    if uri == XML_NAMESPACE:
+        return "xml"
+    return next((prefix for prefix, one in source.nsmap.items() if prefix and one == uri), "")
 
 
 def _text(text: str | None, parent: Node, *, keep: bool) -> None:

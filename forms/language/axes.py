@@ -11,8 +11,6 @@ if TYPE_CHECKING:
 
     from forms.language.core import Scope
 
-XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
-
 
 def document_of(root: Node) -> Node:
     """What "/" is: a document around the root, also where the tree was made without one."""
@@ -79,13 +77,8 @@ def _preceding(node: Node) -> list[Node]:
 
 
 def _namespaces(node: Node) -> list[Node]:
-    if node.kind != ELEMENT:
-        return []
-    seen: dict[str, str] = {"xml": XML_NAMESPACE}
-    for here in reversed([node, *_ancestors(node)]):
-        if here.kind == ELEMENT and here.ns:
-            seen[here.prefix] = here.ns
-    return [Node(NAMESPACE, prefix, parent=node, text=uri) for prefix, uri in sorted(seen.items())]
+    """Those that the element itself declares, as ODK's engine in the browser has them."""
+    return [] if node.index is None else list(node.index.get(NAMESPACE, ()))
 
 
 AXES: Mapping[str, Callable[[Node], list[Node]]] = {
@@ -167,7 +160,7 @@ def in_order(nodes: list[Node]) -> list[Node]:
     for top in dict.fromkeys(_topmost(node) for node in once):
         for node in _with_below(top):
             order[id(node)] = len(order)
-            for attribute in node.attrs.values():
+            for attribute in (*_namespaces(node), *node.attrs.values()):
                 order[id(attribute)] = len(order)
     once.sort(key=lambda node: order.get(id(node), len(order)))
     return once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import math
 import re
 from datetime import UTC, datetime
@@ -38,6 +39,9 @@ _KNOWN = {
     "xml": "http://www.w3.org/XML/1998/namespace",
 }
 _PLAIN_DOCTYPE = re.compile(r"<!DOCTYPE\s+[\w:.-]+\s*>", re.IGNORECASE)
+_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_CDATA_MARK = "cdata.section"
+_DOCTYPE = "doctype"
 _STEP = re.compile(r"(@)?([^/\[\]]+)(?:\[(\d+)\])?")
 _KINDS = {"text()": TEXT, "comment()": COMMENT, "processing-instruction()": INSTRUCTION}
 
@@ -101,6 +105,22 @@ class _World:
         return ""
 
 
+def _document(xml: str) -> Node:
+    """The document as a browser has it: a CDATA section is a text apart, a document type a node."""
+    plain, doctypes = _PLAIN_DOCTYPE.subn("", xml.strip(), count=1)
+    marked = _CDATA.sub(
+        lambda found: f"<?{_CDATA_MARK} {base64.b64encode(found[1].encode()).decode()}?>", plain
+    )
+    document = read_document(marked.strip().encode())
+    for node in document.below():
+        if node.kind == INSTRUCTION and node.name == _CDATA_MARK:
+            node.kind = TEXT
+            node.text = base64.b64decode(node.text).decode()
+    if doctypes:
+        document.children.insert(0, Node(_DOCTYPE, parent=document))
+    return document
+
+
 def _attribute(node: Node, name: str) -> str:
     found = node.attrs.get(name)
     return "" if found is None else found.text
@@ -140,8 +160,12 @@ def _named(node: Node) -> str:
             parts.append("@" + _attribute_name(here))
         elif here.kind == NAMESPACE:
             parts.append("@xmlns:" + here.name if here.name else "@xmlns")
+        elif here.kind == _DOCTYPE:
+            parts.append("node()[1]")
         else:
             alike = [one for one in here.parent.children if one.kind == here.kind]
+            if here.kind == TEXT:
+                alike = [one for one in alike if one.name == here.name]
             place = next(number for number, one in enumerate(alike, 1) if one is here)
             test = {ELEMENT: "*", TEXT: "text()", COMMENT: "comment()"}.get(
                 here.kind, "processing-instruction()"
@@ -221,16 +245,16 @@ def replay_xpath(case: dict[str, Any]) -> dict[str, Any]:
 
 def _evaluated(case: dict[str, Any]) -> dict[str, Any]:
     recorded_by_java = "xforms" not in case
-    xml = _PLAIN_DOCTYPE.sub("", case.get("xml") or "<root/>", count=1)
-    document = read_document(xml.strip().encode())
+    document = _document(case.get("xml") or "<root/>")
     top = next(one for one in document.children if one.kind == ELEMENT)
     base = _find(document, case["rootNode"]) if case.get("rootNode") else document
     root = top if base is document else next((o for o in base.children if o.kind == ELEMENT), base)
     context = _find(document, case.get("context") or "/")
     known = dict(_KNOWN)
     for node in document.below():
-        if node.kind == ELEMENT and node.prefix:
-            known[node.prefix] = node.ns
+        for one in (node.index or {}).get(NAMESPACE, ()):
+            if one.name:
+                known[one.name] = one.text
     paths, several = _repeats(root)
     xforms = bool(case.get("xforms"))
     scope = Scope(
