@@ -102,7 +102,7 @@ def _each(store: Store) -> Iterator[tuple[dict[str, Any], int, Iterator[bytes]]]
     for file in store.attachments():
         head = {"kind": "attachment", "hash": file.hash, "size": file.size}
         yield head, file.size, _sealed(store, file.hash)
-    for draft in store.drafts():
+    for draft, files in store.to_back_up():
         head = {
             "kind": "draft",
             "draft": draft.draft,
@@ -117,15 +117,14 @@ def _each(store: Store) -> Iterator[tuple[dict[str, Any], int, Iterator[bytes]]]
         }
         answers = canonical([[path, value] for path, value in draft.answers.items()])
         yield head, len(answers), iter((answers,))
-        for name, media_type in draft.files.items():
+        for name, read in files.items():
             head = {
                 "kind": "draft-file",
                 "draft": draft.draft,
                 "name": name,
-                "media_type": media_type,
+                "media_type": draft.files[name],
             }
-            size = sum(len(piece) for piece in store.attached(draft.draft, name))
-            yield head, size, store.attached(draft.draft, name)
+            yield head, sum(len(piece) for piece in read()), read()
 
 
 def _sealed(store: Store, digest: str) -> Iterator[bytes]:

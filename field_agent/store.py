@@ -13,7 +13,7 @@ import os
 import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlcipher3
@@ -290,6 +290,7 @@ class Store:
         self._lock = threading.RLock()
         self._wipe_due = False
         self._lease = Lease(0, 0, 0)
+        self._ended = ""
         self._steady_ms: Callable[[], int] | None = None
         self._steady_last_ms = 0
 
@@ -306,7 +307,8 @@ class Store:
     ) -> Self:
         """The store of an unlocked vault, made if there is none.
 
-        Raises `LeaseEnded` (unless `for_contact`: a round may always be held), `Damaged`, `Busy`.
+        Raises `LeaseEnded`, `Damaged`, `Busy`. With `for_contact` a store whose lease has ended
+        opens too, for a round, a backup and the counts; entries and records stay closed.
         `steady_ms` is a clock that no one can set, for long sessions. Where a power cut left an
         unfinished write in the log, `left_aside` says how many bytes: the write had not been
         acknowledged, or else the disk is failing; a notice is kept for the agent.
@@ -322,7 +324,7 @@ class Store:
             store._begin(fresh=fresh, left_aside=left_aside, now_ms=now_ms)
             store._steady_ms = steady_ms
             store._steady_last_ms = steady_ms() if steady_ms else 0
-            ended = store._lease.ended(now_ms)
+            ended = store._ended = store._lease.ended(now_ms)
             if ended and not for_contact:
                 raise keys.LeaseEnded(ended)  # noqa: TRY301  closes what is open, as all others
             store.tick(now_ms)
@@ -463,12 +465,23 @@ class Store:
             self._lease = seen
         else:
             self._steady_last_ms -= spent
-        return ended or seen.ended(now_ms)
+        self._ended = ended or seen.ended(now_ms)
+        return self._ended
+
+    def _ready(self) -> None:
+        """Raises `LeaseEnded` where the lease has ended, at opening or by the steady clock."""
+        if self._steady_ms is not None and not self._ended:
+            now = self._lease.seen(0, self._steady_ms() - self._steady_last_ms)
+            self._ended = now.ended(now.seen_ms)
+        if self._ended:
+            raise keys.LeaseEnded(self._ended)
 
     def renew_lease(self, lease_s: int, *, now_ms: int) -> None:
         """After a round in which the server's signed reply granted it."""
         with self.transaction():
             self._lease = self._lease.renewed(now_ms, lease_s)
+            self._ended = ""
+            self._steady_last_ms = self._steady_ms() if self._steady_ms else 0
             self._write(
                 "UPDATE identity SET lease_s = ?, contact_ms = ?, seen_ms = ?",
                 (lease_s, now_ms, now_ms),
@@ -672,6 +685,7 @@ class Store:
         label: str = "",
     ) -> None:
         """A new, empty entry by an id of the caller's. Beginning it again changes nothing."""
+        self._ready()
         self._write(
             "INSERT OR IGNORE INTO drafts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -696,6 +710,7 @@ class Store:
 
     def save_all(self, draft: str, answers: Mapping[str, Any]) -> None:
         """Several answers, all or none, as durable as one."""
+        self._ready()
         with self.transaction():
             run = self._connection.execute
             for path, value in answers.items():
@@ -724,6 +739,7 @@ class Store:
 
     def attach(self, draft: str, name: str, media_type: str, pieces: Iterable[bytes]) -> int:
         """Store a file of an entry under its name in the XML; its size in bytes."""
+        self._ready()
         size = 0
         with self.transaction():
             if self._one("SELECT 1 FROM drafts WHERE draft = ?", (draft,)) is None:
@@ -746,6 +762,10 @@ class Store:
 
     def attached(self, draft: str, name: str) -> Iterator[bytes]:
         """The plain bytes of an entry's file, piece by piece."""
+        self._ready()
+        return self._pieces(draft, name)
+
+    def _pieces(self, draft: str, name: str) -> Iterator[bytes]:
         number = 0
         while True:
             row = self._one(
@@ -759,11 +779,24 @@ class Store:
 
     def drafts(self) -> list[Draft]:
         """The entries being filled in, the latest begun first."""
+        self._ready()
+        return self._drafts()
+
+    def _drafts(self) -> list[Draft]:
         ids = self._all("SELECT draft FROM drafts ORDER BY started_ms DESC, draft")
-        return [self.draft(row[0]) for row in ids]
+        return [self._draft(row[0]) for row in ids]
 
     def draft(self, draft: str) -> Draft:
         """Raises `Missing`."""
+        self._ready()
+        return self._draft(draft)
+
+    def to_back_up(self) -> Iterator[tuple[Draft, dict[str, Callable[[], Iterator[bytes]]]]]:
+        """Each draft with a reader of each of its files, whatever the lease: to be sealed."""
+        for draft in self._drafts():
+            yield draft, {name: partial(self._pieces, draft.draft, name) for name in draft.files}
+
+    def _draft(self, draft: str) -> Draft:
         with self._lock:
             row = self._one(
                 "SELECT draft, form, version, form_hash, label, started, started_ms, parent, seen "
@@ -813,6 +846,7 @@ class Store:
         gives the same sealed entry. Raises `NotEnrolled`, `CannotSeal`, `Missing`, `DiskFull`:
         then the draft is as it was.
         """
+        self._ready()
         with self._lock:
             with self.transaction():
                 already = self._find("draft = ?", draft)
@@ -1060,6 +1094,13 @@ class Store:
         )
         return None if row is None else Batch(row[0], tuple(json.loads(row[1])), row[2], None)
 
+    def open_batches(self) -> list[Batch]:
+        """All batches without a reply, the oldest first: a bundle carries every one of them."""
+        rows = self._all(
+            "SELECT batch, counters, made_ms FROM batches WHERE reply = '' ORDER BY made_ms, rowid"
+        )
+        return [Batch(row[0], tuple(json.loads(row[1])), row[2], None) for row in rows]
+
     def answer_batch(self, batch: str, reply: Mapping[str, Any]) -> None:
         self._write("UPDATE batches SET reply = ? WHERE batch = ?", (json.dumps(reply), batch))
 
@@ -1121,6 +1162,7 @@ class Store:
 
     def changes(self, record: str) -> list[dict[str, Any]]:
         """The changes of one record in the server's order."""
+        self._ready()
         rows = self._all(
             "SELECT body FROM changes WHERE record = ? ORDER BY area, sequence", (record,)
         )
@@ -1128,6 +1170,7 @@ class Store:
 
     def record(self, record: str) -> Record:
         """Raises `Missing`."""
+        self._ready()
         row = self._one(f"{_RECORDS} WHERE record = ?", (record,))
         if row is None:
             raise Missing(f"no record {record} on this device; sync to fetch it")
@@ -1143,6 +1186,7 @@ class Store:
         offset: int = 0,
     ) -> list[Record]:
         """Records by label. `find` is looked for in labels; `parent` asks for its members."""
+        self._ready()
         where, values = ["1"], list[object]()
         if kind:
             where.append("kind = ?")

@@ -429,6 +429,50 @@ def test_a_clock_turned_back_in_mid_session_is_caught_by_the_steady_one(tmp_path
         assert store.tick(NOW) != ""
 
 
+def test_a_lease_that_ended_leaves_the_round_the_counts_and_the_backup_and_no_more(tmp_path):
+    tablet = device(tmp_path / "tablet", lease_s=3600)
+    tablet.fill("e1", {"/data/name": NAMES[0]})
+    tablet.store.attach("e1", "p.jpg", "image/jpeg", [b"p"])
+    tablet.fill("e2", {})
+    tablet.finish("e2")
+    tablet.store.close()
+    late = NOW + 4_000_000
+    with opened(tablet.home, late, for_contact=True) as store:
+        for closed in (
+            store.drafts,
+            lambda: store.draft("e1"),
+            lambda: store.save("e1", "/data/a", 1),
+            lambda: store.begin("e3", HOUSEHOLD, started="s", now_ms=late),
+            lambda: store.attach("e1", "q", "image/png", [b"q"]),
+            lambda: store.attached("e1", "p.jpg"),
+            store.records,
+            lambda: store.record("r1"),
+            lambda: store.changes("r1"),
+        ):
+            with pytest.raises(vault.LeaseEnded):
+                closed()
+        assert store.status(now_ms=late).drafts == 1
+        assert store.envelope(1)
+        took = backup.write(store, tmp_path / "copy", made="m")
+        assert (took.entries, took.drafts, took.files) == (1, 1, 1)
+        store.renew_lease(3600, now_ms=late)
+        assert store.draft("e1").answers == {"/data/name": NAMES[0]}
+
+
+def test_a_lease_ends_in_mid_session_though_nobody_looks_at_the_clock(tmp_path):
+    tablet = device(tmp_path / "tablet", lease_s=3600)
+    tablet.fill("e1", {})
+    tablet.store.close()
+    steady = [5_000]
+    with opened(tablet.home, NOW, steady_ms=lambda: steady[0]) as store:
+        store.save("e1", "/data/a", 1)
+        steady[0] += 3_600_001
+        with pytest.raises(vault.LeaseEnded):
+            store.save("e1", "/data/a", 2)
+        store.renew_lease(3600, now_ms=NOW)
+        store.save("e1", "/data/a", 3)
+
+
 # The outbox and its batches.
 
 
