@@ -35,7 +35,9 @@ def check(
     Judged are: unknown nodes, types, choices, constraints, what is required, what is present
     though not relevant, and calculated values that do not follow. Expressions that give another
     answer each time (random, uuid, once, ...) are exempt; today() and now() are judged at the
-    submission's own end (else start) and in its offset. With `attachments`, the files that the
+    submission's own end (else start) and in its offset. Lists whose files did not come with the form
+    (an entity list as the device had it, the last saved submission) are not known here, so what
+    was chosen or worked out from them stands. With `attachments`, the files that the
     answers name must be among them. First-load events and preloads are never run; the submission
     is not altered. Takes at most BYTES_MAX bytes and 200 levels.
     """
@@ -76,6 +78,7 @@ class Judged:
         self.form = form
         moment = _moment(form, root)
         self.timed = moment is not None
+        self.absent = form.absent
         at = moment or EPOCH
         zone = at.tzinfo or UTC
         context = Context(
@@ -117,6 +120,9 @@ class Judged:
                 reason = f"it holds {text!r}; the answers make it {node.text!r}"
                 found.append(Fault(ref_of(node), "calculate", reason))
         for definition in form.selects:
+            itemset = definition.control.itemset if definition.control is not None else None
+            if itemset is not None and itemset.nodeset.instances & self.absent:
+                continue
             for node in below(entry.root, definition.path[1:]):
                 if node.text and node.relevant and node not in given:
                     found.extend(self._chosen(node))
@@ -125,8 +131,11 @@ class Judged:
 
     def _keeps(self, rule: Rule, node: Cell) -> bool:
         """Whether the value given stands, because no second working out would give it again:
-        it hangs on luck or on a moment that is not known, or a person may have written it."""
+        it hangs on luck, on a moment or on a list that is not known, or a person may have written
+        it."""
         compiled = rule.compiled
+        if compiled.instances & self.absent:
+            return True
         if compiled.volatile and not (self.timed and not (compiled.functions & _LUCKY)):
             return True
         return self._excused(node) and bool(node.text)

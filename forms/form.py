@@ -30,6 +30,20 @@ if TYPE_CHECKING:
 
 _ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*"|'[^']*')""")
 OPENROSA = "http://openrosa.org/xforms"
+_SHORT = (
+    ("child::", ""),
+    ("parent::node()", ".."),
+    ("self::node()", "."),
+    ("attribute::", "@"),
+)
+_OUTCOMES = {
+    "date": "date",
+    "dateTime": "date",
+    "time": "date",
+    "int": "number",
+    "decimal": "number",
+    "boolean": "truth",
+}
 LAST_SAVED = "jr://instance/last-saved"
 
 
@@ -97,13 +111,14 @@ class Form:
             for one in self.questions
             if one.select and one.control is not None and one.control.asks
         )
-        self.dated = frozenset(
-            one.calculate for one in self.questions if one.calculate and self._is_dated(one)
-        ) | frozenset(
-            action.value
-            for action in self.actions
-            if action.value and self._comes_to_date(action.value.ast, action.target)
-        )
+        self.outcomes: dict[Compiled, str] = {}
+        if dialect == "collect":
+            for one in self.questions:
+                if one.calculate is not None:
+                    self._note_outcome(one.calculate, one.path)
+            for action in self.actions:
+                if action.value is not None:
+                    self._note_outcome(action.value, action.target)
         self._outputs: dict[tuple[str, Path], Compiled] = {}
         self._watched = False
         self._hash = ""
@@ -136,6 +151,28 @@ class Form:
     @property
     def media_names(self) -> tuple[str, ...]:
         return tuple(file_named(src) for src in self._external.values() if src != LAST_SAVED)
+
+    @property
+    def absent(self) -> frozenset[str]:
+        """The ids of lists whose files did not come with the form: what is in them is not known."""
+        return frozenset(
+            name
+            for name, src in self._external.items()
+            if src == LAST_SAVED
+            or (src not in self._media and src.rpartition("/")[2] not in self._media)
+        )
+
+    @property
+    def datasets(self) -> frozenset[str]:
+        """The entity lists that the form writes to (ODK Entities, `dataset`)."""
+        found: set[str] = set()
+        waiting = [self.root.seed] if self.root.seed is not None else []
+        while waiting:
+            seed = waiting.pop()
+            waiting.extend(seed.children)
+            if seed.definition.name == "entity":
+                found.update(text for one, text in seed.attributes if one.name == "dataset")
+        return frozenset(found)
 
     def __repr__(self) -> str:
         return f"<Form {self.id} {self.version}>"
@@ -220,23 +257,28 @@ class Form:
                 Problem("settings", None, "", f"submission method {method!r} is not supported")
             )
 
-    def _is_dated(self, definition: Definition) -> bool:
-        assert definition.calculate is not None
-        return self._comes_to_date(definition.calculate.ast, definition.path)
+    def _note_outcome(self, compiled: Compiled, at: Path) -> None:
+        kind = self._outcome(compiled.ast, at)
+        if kind:
+            self.outcomes[compiled] = kind
 
-    def _comes_to_date(self, expression: object, at: Path) -> bool:
-        """Whether the expression's outcome can be a date, not the text of one."""
+    def _outcome(self, expression: object, at: Path) -> str:
+        """ "date", "number" or "truth" where the outcome can be one that is not yet text."""
         if isinstance(expression, Call):
             if expression.name in {"today", "now", "date", "date-time"}:
-                return True
+                return "date"
             if expression.name in {"if", "coalesce", "once"}:
-                return any(self._comes_to_date(one, at) for one in expression.arguments)
-            return False
+                kinds = {self._outcome(one, at) for one in expression.arguments}
+                return "date" if "date" in kinds else ""
+            return ""
         if isinstance(expression, SomePath):
-            path = steps_of(written(expression), at)
+            said = written(expression)
+            for long, short in _SHORT:
+                said = said.replace(long, short)
+            path = steps_of(said, at)
             found = self.by_path.get(path) if path is not None else None
-            return found is not None and found.type in {"date", "dateTime", "time"}
-        return False
+            return _OUTCOMES.get(found.type, "") if found is not None else ""
+        return ""
 
     # -- what entries ask
 

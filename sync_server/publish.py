@@ -36,8 +36,11 @@ def publish(desk: Desk, name: str, source: bytes, media: Mapping[str, bytes]) ->
 
     try:
         xml = compile_xlsform(name, source, media)
-        wanted = Form.load(xml, media).media_names
-        missing = [one for one in wanted if one not in media]
+        bare = Form.load(xml, media)
+        wanted = bare.media_names
+        # A list of what the form itself registers is no file: each device fills it from its area's registry.
+        lists = {f"{dataset}.csv" for dataset in bare.datasets}
+        missing = [one for one in wanted if one not in media and one not in lists]
         if missing:
             raise NotPublished(
                 f"{name} asks for {', '.join(missing)}: put the file beside the form, or name its "
