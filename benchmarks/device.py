@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import resource
 import sqlite3
 import statistics
 import subprocess
@@ -206,18 +205,16 @@ def _records(top: Path) -> list[Row]:
 
 
 _STATUS = """
-import sys, time
-begun = time.perf_counter()
-from pathlib import Path
-from field_agent import vault
-from field_agent.store import Store
-with Store.open(vault.unlock(Path(sys.argv[1]), sys.argv[2]), now_ms=int(sys.argv[3])) as store:
-    assert store.status(now_ms=int(sys.argv[3])).unsent == int(sys.argv[4])
+import sys
+from field_agent.cli import cli
+cli(sys.argv[1:], standalone_mode=False)
+with open("/proc/self/status") as file:
+    print(next(line.split()[1] for line in file if line.startswith("VmHWM")), file=sys.stderr)
 """
 
 
 def _status(top: Path) -> list[Row]:
-    """A process from nothing: interpreter, Argon2id, store with 10,000 sealed entries, counts."""
+    """The command itself: interpreter, Argon2id, a store with 10,000 sealed entries, counts."""
     tablet = device(top / "status")
     envelope = b"e" * 2000
     with tablet.store.transaction():
@@ -241,23 +238,31 @@ def _status(top: Path) -> list[Row]:
     tablet.store.close()
     # The cost that a real device has, not the tests' quick one.
     vault.unlock(tablet.home, PASSPHRASE, argon=vault.STANDARD)
-    command = [sys.executable, "-c", _STATUS, tablet.home, PASSPHRASE, str(NOW), str(RECORDS)]
-    spent = statistics.median(_wall(lambda: subprocess.run(command, check=True)) for _ in range(5))
-    memory = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
+    secret = top / "passphrase"
+    secret.write_text(PASSPHRASE)
+    command = [sys.executable, "-c", _STATUS, "--home", tablet.home, "--passphrase-file", secret]
+    spent, memory = [], []
+    for _ in range(5):
+        begun = time.perf_counter()
+        ran = subprocess.run([*command, "status", "--json"], capture_output=True, check=True)
+        spent.append(time.perf_counter() - begun)
+        memory.append(int(ran.stderr) / 1024)
+        assert json.loads(ran.stdout)["waiting"] == RECORDS
+    took = statistics.median(spent)
     return [
         Row(
-            f"status of {RECORDS:,} entries, process start to end",
-            spent,
+            f"field-agent status, {RECORDS:,} entries, from nothing",
+            took,
             "s",
             goal="< 0.7 s",
-            met=spent < 0.7,
+            met=took < 0.7,
         ),
-        Row("its memory at most", memory, "MiB", goal="< 120 MiB", met=memory < 120),
+        Row("its memory at most", max(memory), "MiB", goal="< 120 MiB", met=max(memory) < 120),
     ]
 
 
 def run(*, quick: bool) -> list[Row]:
-    """All rows. The status comes first: children's memory is a high-water mark."""
+    """All rows."""
     with tempfile.TemporaryDirectory() as folder:
         top = Path(folder)
         return [
