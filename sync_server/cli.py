@@ -876,7 +876,7 @@ def review_policy(
     """Set the stages that a KIND of subject passes from now on, each as NAME:ROLE."""
     from sync_server.review import set_policy
 
-    pairs = [tuple(one.rpartition(":")[::2]) for one in stages]
+    pairs = [(one.rpartition(":")[0], one.rpartition(":")[2]) for one in stages]
     if not all(name and role for name, role in pairs):
         raise click.BadParameter("give each stage as NAME:ROLE", param_hint="STAGES")
     desk = desk_of(ctx)
@@ -961,9 +961,7 @@ def programme() -> None:
 @officer_name
 @password_file
 @click.pass_context
-def programme_add(
-    ctx: click.Context, file: Path, officer: str, password_file: Path | None
-) -> None:
+def programme_add(ctx: click.Context, file: Path, officer: str, password_file: Path | None) -> None:
     """Add a programme from its JSON file, or a new version of it. Takes an admin."""
     from sync_server.enrolment import add
 
@@ -1027,7 +1025,9 @@ def programme_enrol(
         return
     for one in proposals:
         told = f"list {one.list}: {len(one.households)} eligible" if one.list else "nobody new"
-        click.echo(f"area {one.area}: {told}, {len(one.not_eligible)} not, {one.known} known before")
+        click.echo(
+            f"area {one.area}: {told}, {len(one.not_eligible)} not, {one.known} known before"
+        )
         for aside in one.not_eligible:
             click.echo(f"   {aside.household}: {'; '.join(aside.reasons)}")
 
@@ -1050,7 +1050,8 @@ def _cycle_row(one: Any) -> dict[str, Any]:
         "total_minor": one.total_minor,
         "currency": one.currency,
         "set_aside": [
-            {"household": aside.household, "reasons": list(aside.reasons)} for aside in one.set_aside
+            {"household": aside.household, "reasons": list(aside.reasons)}
+            for aside in one.set_aside
         ],
         "aside": len(one.set_aside),
         "payments": dict(one.payments),
@@ -1121,7 +1122,16 @@ def cycle_list(ctx: click.Context, as_json: bool) -> None:
     from sync_server.cycle import listed
 
     rows = [_cycle_row(one) for one in listed(desk_of(ctx))]
-    columns = ("cycle", "programme", "period", "state", "entitlements", "total", "currency", "aside")
+    columns = (
+        "cycle",
+        "programme",
+        "period",
+        "state",
+        "entitlements",
+        "total",
+        "currency",
+        "aside",
+    )
     show(rows, columns, json_too=as_json)
 
 

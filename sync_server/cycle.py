@@ -6,9 +6,10 @@ import json
 import re
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import delete, func, insert, select, update
+from sqlalchemy import and_, delete, func, insert, select, update
 
 from sync_server import enrolment, ledger, officers, payout, programme, registry, review
 from sync_server.expressions import JUDGE
@@ -18,10 +19,15 @@ from sync_server.store import desk_tables as t
 from sync_server.store.engine import add_if_new, as_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
+
+    from sqlalchemy import ColumnElement, Table
 
     from sync_server.desk import Desk
     from sync_server.store.engine import Tx
+
+
+T = TypeVar("T")
 
 
 class State(StrEnum):
@@ -120,10 +126,7 @@ def run(desk: Desk, officer: str, cycle_id: str) -> Figures:
     """Works the entitlements out (again, while it is a draft). Once approved, running it adds nothing."""
     cycle_id = desk.store.read(lambda tx: get(tx, cycle_id).id)
     areas = desk.store.read(registry.areas)
-    for area in areas:
-        desk.store.transaction(
-            lambda tx, area=area: _run(desk, tx, officer, cycle_id, area), lock=area
-        )
+    _in_each(desk, areas, partial(_run, desk, officer, cycle_id))
 
     def last(tx: Tx) -> None:
         if get(tx, cycle_id).state is State.DRAFT:
@@ -133,7 +136,12 @@ def run(desk: Desk, officer: str, cycle_id: str) -> Figures:
     return figures(desk, cycle_id)
 
 
-def _run(desk: Desk, tx: Tx, officer: str, cycle_id: str, area: str) -> None:
+def _in_each(desk: Desk, areas: Iterable[str], work: Callable[[str, Tx], T]) -> list[T]:
+    """The work in a transaction of each area: none spans two."""
+    return [desk.store.transaction(partial(work, area), lock=area) for area in areas]
+
+
+def _run(desk: Desk, officer: str, cycle_id: str, area: str, tx: Tx) -> None:
     officers.acting(tx, officer, "admin", "supervisor")
     cycle = get(tx, cycle_id)
     subject = review.known(tx, "", "cycle", cycle_id)
@@ -172,8 +180,8 @@ def _run(desk: Desk, tx: Tx, officer: str, cycle_id: str, area: str) -> None:
     _aside(tx, area, cycle_id, "entitle", aside)
 
 
-def _of(table: object, area: str, cycle_id: str) -> object:
-    return (table.c.area == area) & (table.c.cycle == cycle_id)  # type: ignore[attr-defined]
+def _of(table: Table, area: str, cycle_id: str) -> ColumnElement[bool]:
+    return and_(table.c.area == area, table.c.cycle == cycle_id)
 
 
 def _aside(
@@ -227,11 +235,11 @@ def figures(desk: Desk, cycle_id: str) -> Figures:
             )
         ).one()
         states = {
-            row.state: (row.count, int(row.total))
+            row.state: (row.lines, int(row.total))
             for row in tx.execute(
                 select(
                     t.payments.c.state,
-                    func.count().label("count"),
+                    func.count().label("lines"),
                     func.sum(t.payments.c.amount_minor).label("total"),
                 )
                 .where(t.payments.c.cycle == cycle.id)
@@ -374,10 +382,8 @@ def settle(desk: Desk, standing: review.Standing) -> None:
     subject = standing.subject
     if subject.kind == "cycle":
         cycle_id = subject.id
-        for area in desk.store.read(lambda tx: _areas(tx, cycle_id)):
-            desk.store.transaction(
-                lambda tx, area=area: _make_payments(desk, tx, cycle_id, area), lock=area
-            )
+        areas = desk.store.read(lambda tx: _areas(tx, cycle_id))
+        _in_each(desk, areas, partial(_make_payments, desk, cycle_id))
         target, batch = State.APPROVED, payment_batch(cycle_id)
     else:
         cycle_id = desk.store.read(lambda tx: cycle_of(tx, subject.id))
@@ -413,7 +419,7 @@ def cycle_of(tx: Tx, subject: str) -> str:
     raise Declined(f"there is no cycle and no payment batch {subject}")
 
 
-def _make_payments(desk: Desk, tx: Tx, cycle_id: str, area: str) -> None:
+def _make_payments(desk: Desk, cycle_id: str, area: str, tx: Tx) -> None:
     """A payment and a ledger entry for each entitlement of the area."""
     cycle = get(tx, cycle_id)
     dues = [one for one in entitlements(desk, tx, cycle_id) if one.area == area]
@@ -462,11 +468,11 @@ def release(desk: Desk, cycle_id: str) -> None:
 
     Safe to run again: after a clash is settled, a held payment goes out if its account still stands.
     """
-    for area in desk.store.read(lambda tx: _areas(tx, cycle_id)):
-        desk.store.transaction(lambda tx, area=area: _release(desk, tx, cycle_id, area), lock=area)
+    areas = desk.store.read(lambda tx: _areas(tx, cycle_id))
+    _in_each(desk, areas, partial(_release, desk, cycle_id))
 
 
-def _release(desk: Desk, tx: Tx, cycle_id: str, area: str) -> None:
+def _release(desk: Desk, cycle_id: str, area: str, tx: Tx) -> None:
     cycle = get(tx, cycle_id)
     if review.known(tx, "", "payment", payment_batch(cycle_id)) not in {"approved", "carried out"}:
         return
@@ -554,61 +560,70 @@ class Reconciled:
 
 def reconcile(desk: Desk, officer: str, cycle_id: str, text: str) -> Reconciled:
     """Books the payer's answers. What does not fit a released payment is set aside as a fault, not booked."""
-    total = Reconciled(0, 0, 0, ())
     cycle = desk.store.read(lambda tx: get(tx, cycle_id))
     chosen = desk.store.read(lambda tx: enrolment.get(tx, cycle.programme, cycle.version))
     answers, faults = payout.answered(text, minor_digits=chosen.minor_digits)
-    left = {one.payment: one for one in answers}
-    for area in desk.store.read(lambda tx: _areas(tx, cycle.id)):
-        one = desk.store.transaction(
-            lambda tx, area=area: _reconcile(desk, tx, officer, cycle, area, left), lock=area
-        )
-        for payment in one[1]:
-            left.pop(payment, None)
-        done = one[0]
-        total = Reconciled(
-            total.paid + done.paid,
-            total.failed + done.failed,
-            total.already + done.already,
-            total.faults + done.faults,
-        )
-    unknown = tuple(f"{payment}: no such payment in this cycle" for payment in left)
-    return Reconciled(total.paid, total.failed, total.already, faults + total.faults + unknown)
+    by_payment = {one.payment: one for one in answers}
+    areas = desk.store.read(lambda tx: _areas(tx, cycle.id))
+    told = _in_each(desk, areas, partial(_book, desk, officer, cycle, by_payment))
+    seen = {payment for one in told for payment in one.seen}
+    unknown = [f"{one}: no such payment in this cycle" for one in by_payment if one not in seen]
+    return Reconciled(
+        sum(one.paid for one in told),
+        sum(one.failed for one in told),
+        sum(one.already for one in told),
+        (*faults, *(fault for one in told for fault in one.faults), *unknown),
+    )
 
 
-def _reconcile(
-    desk: Desk, tx: Tx, officer: str, cycle: Cycle, area: str, answers: Mapping[str, payout.Answer]
-) -> tuple[Reconciled, tuple[str, ...]]:
+@dataclass(slots=True)
+class _Booked:
+    """What one area's part of the payer's file came to, while it is booked."""
+
+    paid: int
+    failed: int
+    already: int
+    faults: list[str]
+    seen: list[str]
+
+
+def _book(
+    desk: Desk,
+    officer: str,
+    cycle: Cycle,
+    answers: Mapping[str, payout.Answer],
+    *where: Any,
+) -> _Booked:
+    area, tx = where
     officers.acting(tx, officer, "finance")
-    counts = {"paid": 0, "failed": 0, "already": 0}
-    faults: list[str] = []
-    seen: list[str] = []
+    told = _Booked(0, 0, 0, [], [])
     entries: list[ledger.Entry] = []
-    rows = tx.execute(select(t.payments).where(_of(t.payments, area, cycle.id))).all()  # type: ignore[arg-type]
+    rows = tx.execute(select(t.payments).where(_of(t.payments, area, cycle.id))).all()
     for row in rows:
         answer = answers.get(row.payment)
         if answer is None:
             continue
-        seen.append(row.payment)
+        told.seen.append(row.payment)
         to = Paid.PAID if answer.paid else Paid.FAILED
         if row.state == to:
-            counts["already"] += 1
+            told.already += 1
             continue
         if to not in PAYMENT_MOVES[Paid(row.state)]:
-            faults.append(f"{row.payment}: is {row.state}, and the payer says {to}")
+            told.faults.append(f"{row.payment}: is {row.state}, and the payer says {to}")
             continue
         if answer.amount_minor != row.amount_minor:
-            faults.append(
-                f"{row.payment}: {row.amount_minor} was sent and the payer says {answer.amount_minor}"
+            told.faults.append(
+                f"{row.payment}: {row.amount_minor} minor units were sent, "
+                f"and the payer says {answer.amount_minor}"
             )
             continue
-        counts[str(to)] += 1
+        told.paid += answer.paid
+        told.failed += not answer.paid
         tx.execute(
             update(t.payments)
             .where(t.payments.c.area == area, t.payments.c.payment == row.payment)
             .values(state=to, reference=answer.reference)
         )
-        transit = ledger.in_transit(row.channel)
         # Money that came back is due to the household again.
         source = ledger.bank(cycle.programme) if answer.paid else ledger.due(row.household)
         entries.append(
@@ -618,13 +633,15 @@ def _reconcile(
                 row.currency,
                 row.payment,
                 f"{to}: {answer.reference or 'no reference'}",
-                ledger.move(source=source, target=transit, amount_minor=row.amount_minor),
+                ledger.move(
+                    source=source,
+                    target=ledger.in_transit(row.channel),
+                    amount_minor=row.amount_minor,
+                ),
             )
         )
     post(tx, area, entries, desk.now_ms())
-    return Reconciled(counts["paid"], counts["failed"], counts["already"], tuple(faults)), tuple(
-        seen
-    )
+    return told
 
 
 def post(tx: Tx, area: str, entries: Iterable[ledger.Entry], at_ms: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, insert, select, update
@@ -99,9 +100,9 @@ def listed(desk: Desk) -> tuple[tuple[Kept, int], ...]:
         ).all()
         newest = {row.programme: row for row in rows}
         counts = {
-            row.programme: row.count
+            row.programme: row.lines
             for row in tx.execute(
-                select(enrolments.c.programme, func.count().label("count"))
+                select(enrolments.c.programme, func.count().label("lines"))
                 .where(enrolments.c.state == ENROLLED)
                 .group_by(enrolments.c.programme)
             )
@@ -124,14 +125,12 @@ def propose(desk: Desk, officer: str, name: str) -> tuple[Proposal, ...]:
     """
     areas = desk.store.read(registry.areas)
     return tuple(
-        desk.store.transaction(
-            lambda tx, area=area: _propose(desk, tx, officer, name, area), lock=area
-        )
+        desk.store.transaction(partial(_propose, desk, officer, name, area), lock=area)
         for area in areas
     )
 
 
-def _propose(desk: Desk, tx: Tx, officer: str, name: str, area: str) -> Proposal:
+def _propose(desk: Desk, officer: str, name: str, area: str, tx: Tx) -> Proposal:
     officers.acting(tx, officer, "supervisor", "admin")
     chosen = get(tx, name)
     held = set(

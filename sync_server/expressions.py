@@ -29,7 +29,9 @@ class Expressions:
     def problem(self, expression: str) -> str | None:
         """Why this is no expression, or None."""
         if re.search(r"\b(today|now|random|uuid|once|instance)\s*\(", expression):
-            return "a verdict may not depend on the day, on luck, or on lists: use the record's fields"
+            return (
+                "a verdict may not depend on the day, on luck, or on lists: use the record's fields"
+            )
         try:
             _form(expression)
         except ValueError as wrong:
@@ -65,7 +67,9 @@ def _form(expression: str) -> Form:
     if members:
         nodes += '<members jr:template="">' + "".join(f"<{word}/>" for word in words) + "</members>"
     calculation = NAMED.sub(lambda found: f" /data/{found[1]} ", expression)
-    repeat = '<group ref="/data/members"><repeat nodeset="/data/members"/></group>' if members else ""
+    repeat = (
+        '<group ref="/data/members"><repeat nodeset="/data/members"/></group>' if members else ""
+    )
     xml = (
         '<h:html xmlns="http://www.w3.org/2002/xforms" xmlns:h="http://www.w3.org/1999/xhtml"'
         ' xmlns:jr="http://openrosa.org/javarosa"><h:head><h:title>rule</h:title><model>'

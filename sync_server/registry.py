@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -13,8 +13,20 @@ from sqlalchemy import insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from forms.claims import claims as claims_of
-from sync_server import blobs, folding, intake, notices, officers, programme
-from sync_server.folding import EXISTS, Act, Folded, Rule
+from conflict import (
+    EXISTS,
+    YES,
+    BadPolicy,
+    Change,
+    Dot,
+    Policies,
+    Write,
+    fold,
+    from_json,
+    to_json,
+)
+from conflict import Record as Folded
+from sync_server import blobs, intake, notices, officers, programme
 from sync_server.officers import Declined
 from sync_server.store import desk_tables as t
 from sync_server.store import intake_tables, published
@@ -34,52 +46,74 @@ MADE = re.compile(r"([0-9]{13})-[0-9a-f]{4}")
 # What a submission says, as acts on records.
 
 
-def acts_of(
-    claims: Iterable[Claim],
-    *,
-    device: str,
-    counter: int,
-    author: str,
-    at_ms: int,
-    seen: Mapping[str, Mapping[str, Iterable[str]]],
-    homes: Mapping[str, str],
-) -> tuple[Act, ...]:
-    """One act for each record that the claims touch. Pure.
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Whose a submission is, and what its author had in sight: dots by record (or person) and path.
 
-    An entity declared inside another is a member of the outermost one around it. `homes` says of which
-    record a person known before is a member. `seen` names, by record (or person) and path, the dots that
-    the author had in sight.
+    `homes` says of which record a person known before is a member.
+    """
+
+    dot: Dot
+    author: str
+    made: str
+    effective_ms: int
+    source: str
+    version: str
+    seen: Mapping[str, Mapping[str, Iterable[str]]]
+    homes: Mapping[str, str]
+
+
+def changes_of(claims: Iterable[Claim], origin: Origin) -> tuple[Change, ...]:
+    """One change for each record that the claims touch. Pure.
+
+    An entity declared inside another is a member of the outermost one around it.
     """
     claims = tuple(claims)
     around = {claim.id: claim.parent[1] for claim in claims if claim.parent is not None}
-    writes: dict[tuple[str, str], dict[str, tuple[str, tuple[str, ...]]]] = {}
-    kinds: dict[str, str] = {}
+    writes: dict[str, dict[str, Write]] = {}
+    datasets: dict[str, str] = {}
+    created: set[str] = set()
     for claim in claims:
         record = claim.id
         for _ in claims:
             record = around.get(record, record)
-        record = homes.get(record, record) if record == claim.id else record
+        if record == claim.id:
+            record = origin.homes.get(record, record)
         inside = record != claim.id
         if not inside:
-            kinds[record] = claim.dataset
+            datasets[record] = claim.dataset
+            created |= {record} if claim.action == "create" else set()
         before = f"members/{claim.id}/" if inside else ""
         said = {name: value for name, value in claim.fields.items() if _says(claim, value)}
         if claim.label is not None:
             said["label"] = claim.label
         if claim.action == "create":
-            said[EXISTS] = "yes"
-        known = seen.get(record, {})
-        own = seen.get(claim.id, {}) if inside else {}
+            said[EXISTS] = YES
+        known = origin.seen.get(record, {})
+        own = origin.seen.get(claim.id, {}) if inside else {}
         for name, value in said.items():
-            path = before + name
-            replaces = tuple(sorted({*known.get(path, ()), *own.get(name, ())}))
-            writes.setdefault((record, path), {})[path] = (value, replaces)
-    by_record: dict[str, dict[str, tuple[str, tuple[str, ...]]]] = {}
-    for (record, _), said_there in writes.items():
-        by_record.setdefault(record, {}).update(said_there)
+            dots = {Dot.parse(dot) for dot in (*known.get(before + name, ()), *own.get(name, ()))}
+            # What a device says it saw of its own future is no sight, and is not believed.
+            believed = {
+                dot
+                for dot in dots
+                if dot.device != origin.dot.device or dot.counter < origin.dot.counter
+            }
+            writes.setdefault(record, {})[before + name] = Write(value or None, frozenset(believed))
     return tuple(
-        Act(record, kinds.get(record, ""), device, counter, author, at_ms, written)
-        for record, written in sorted(by_record.items())
+        Change(
+            record=record,
+            dataset=datasets.get(record, ""),
+            dot=origin.dot,
+            author=origin.author,
+            at=origin.made,
+            effective=origin.effective_ms,
+            source=origin.source,
+            writes=written,
+            kind="create" if record in created else "update",
+            form_version=origin.version,
+        )
+        for record, written in sorted(writes.items())
     )
 
 
@@ -108,21 +142,23 @@ def fold_batch(desk: Desk, tx: Tx, area: str, subject: str) -> tuple[str, ...]:
         .where(s.c.area == area, s.c.device == device, s.c.batch == batch, s.c.state == "checked")
         .order_by(s.c.counter)
     ).all()
-    acts: list[Act] = []
+    changes: list[Change] = []
     for row in rows:
         payload = intake.opened(desk, row)
         xform = _xform(tx, payload.form, payload.version, payload.form_hash)
         claims = claims_of(xform, payload.xml.encode())
-        acts += acts_of(
-            claims,
-            device=row.device,
-            counter=row.counter,
-            author=_author(tx, area, row.device),
-            at_ms=effective_ms(row.made, row.received_ms),
-            seen=payload.seen,
-            homes=_homes(tx, area, [claim.id for claim in claims]),
+        origin = Origin(
+            Dot(row.device, row.counter),
+            _author(tx, area, row.device),
+            row.made,
+            effective_ms(row.made, row.received_ms),
+            row.hash,
+            f"{payload.form} {payload.version}",
+            payload.seen,
+            _homes(tx, area, [claim.id for claim in claims]),
         )
-    return record_acts(desk, tx, area, acts, batch=subject)
+        changes += changes_of(claims, origin)
+    return record_changes(desk, tx, area, changes, batch=subject)
 
 
 def _xform(tx: Tx, form: str, version: str, form_hash: str) -> bytes:
@@ -147,90 +183,160 @@ def _homes(tx: Tx, area: str, ids: list[str]) -> dict[str, str]:
     return {row.person: row.record for row in rows}
 
 
-def record_acts(
-    desk: Desk, tx: Tx, area: str, acts: Iterable[Act], *, batch: str
+def record_changes(
+    desk: Desk, tx: Tx, area: str, changes: Iterable[Change], *, batch: str
 ) -> tuple[str, ...]:
-    """Appends the acts that are not here yet to the area's changes and folds the records they touch."""
+    """Appends what is not here yet to the area's changes and folds the records that it touches."""
     at_ms = desk.now_ms()
     touched: dict[str, None] = {}
-    for act in acts:
+    for change in changes:
         here = tx.execute(
             select(t.changes.c.sequence).where(
                 t.changes.c.area == area,
-                t.changes.c.record == act.record,
-                t.changes.c.device == act.device,
-                t.changes.c.counter == act.counter,
+                t.changes.c.record == change.record,
+                t.changes.c.device == change.dot.device,
+                t.changes.c.counter == change.dot.counter,
             )
         ).first()
         if here is not None:
             continue
         sequence = next_sequence(tx, area)
-        said = json.dumps(act.as_json(), ensure_ascii=False, separators=(",", ":"))
         tx.execute(
             insert(t.changes).values(
                 area=area,
                 sequence=sequence,
-                record=act.record,
-                kind=act.kind,
-                device=act.device,
-                counter=act.counter,
+                record=change.record,
+                kind=change.dataset,
+                device=change.dot.device,
+                counter=change.dot.counter,
                 batch=batch,
                 at_ms=at_ms,
-                sealed=desk.at_rest.seal(f"changes/{area}/{sequence}", said.encode()),
+                sealed=desk.at_rest.seal(f"changes/{area}/{sequence}", to_json(change).encode()),
             )
         )
-        touched[act.record] = None
-    for record in touched:
-        refold(desk, tx, area, record)
+        touched[change.record] = None
+    for record_id in touched:
+        refold(desk, tx, area, record_id)
     return tuple(touched)
 
 
-def history(desk: Desk, tx: Tx, area: str, record: str) -> tuple[Act, ...]:
-    """Every act on a record, in the order in which the server took them."""
+def history(desk: Desk, tx: Tx, area: str, record_id: str) -> tuple[Change, ...]:
+    """Every change of a record, in the order in which the server took them."""
     rows = tx.execute(
         select(t.changes)
-        .where(t.changes.c.area == area, t.changes.c.record == record)
+        .where(t.changes.c.area == area, t.changes.c.record == record_id)
         .order_by(t.changes.c.sequence)
     )
-    return tuple(Act.of_json(_change(desk, row)) for row in rows)
+    return tuple(_change(desk, row) for row in rows)
 
 
-def _change(desk: Desk, row: Any) -> dict[str, Any]:
-    place = f"changes/{row.area}/{row.sequence}"
-    said: dict[str, Any] = json.loads(desk.at_rest.open(place, as_bytes(row.sealed)))
-    return said
+def _change(desk: Desk, row: Any) -> Change:
+    return from_json(desk.at_rest.open(f"changes/{row.area}/{row.sequence}", as_bytes(row.sealed)))
 
 
-def rules(desk: Desk) -> tuple[Rule, ...]:
-    """How fields are shown, and which a person looks at: the operator's `fields` before the defaults."""
-    return folding.rules_of(desk.config.review.get("fields", ()))
+def policies(desk: Desk) -> Policies:
+    """How fields are shown and which a person looks at: by kind of field, and as config.json says.
+
+    `review.fields` there holds what `conflict.Policies` reads. A label is worked out from other
+    fields, so it is never a matter for a person. Raises Declined for what cannot be followed.
+    """
+    said = desk.config.review.get("fields", {})
+    try:
+        told = Policies.from_json(json.dumps(said))
+        return replace(told, sorts={"label": "other", **told.sorts})
+    except BadPolicy as wrong:
+        raise Declined(f"review.fields in config.json: {wrong}") from wrong
 
 
-def refold(desk: Desk, tx: Tx, area: str, record: str) -> Folded:
+def refold(desk: Desk, tx: Tx, area: str, record_id: str) -> Folded:
     """Folds one record anew from its whole history, and brings its clashes up to date."""
-    acts = history(desk, tx, area, record)
-    found = folding.fold(acts, rules(desk))
-    body = json.dumps(
-        {"fields": dict(found.fields), "members": {k: dict(v) for k, v in found.members.items()}},
-        ensure_ascii=False,
-    )
-    row = {
-        "area": area,
-        "record": record,
-        "kind": next((act.kind for act in reversed(acts) if act.kind), ""),
-        "sequence": len(acts),
-        "members": len(found.members),
-        "gone": found.fields.get(EXISTS, "yes") != "yes",
-        "sealed": desk.at_rest.seal(f"records/{area}/{record}", body.encode()),
+    changes = history(desk, tx, area, record_id)
+    ruled = policies(desk)
+    found = fold(changes, ruled)
+    members = found.members
+    shown = {
+        "fields": {
+            path: _plain(value)
+            for path, value in found.values.items()
+            if not path.startswith("members/") and path != EXISTS and value
+        },
+        "members": {
+            person: {
+                name: _plain(value) for name, value in said.items() if name != EXISTS and value
+            }
+            for person, said in members.items()
+        },
     }
-    _put(tx, t.records, row)
+    _put(
+        tx,
+        t.records,
+        {
+            "area": area,
+            "record": record_id,
+            "kind": next((change.dataset for change in changes if change.dataset), ""),
+            "sequence": len(changes),
+            "members": len(members),
+            "gone": not found.exists,
+            "sealed": desk.at_rest.seal(
+                f"records/{area}/{record_id}", json.dumps(shown, ensure_ascii=False).encode()
+            ),
+        },
+    )
     add_if_new(
         tx,
         t.persons,
-        [{"area": area, "person": person, "record": record} for person in found.members],
+        [{"area": area, "person": person, "record": record_id} for person in members],
     )
-    _bring_clashes(desk, tx, area, record, found)
+    _bring_clashes(desk, tx, area, found, ruled)
     return found
+
+
+def _plain(value: str | tuple[str, ...] | None) -> str:
+    """A value as expressions and pages read it: a set is its members with spaces between."""
+    return " ".join(value) if isinstance(value, tuple) else (value or "")
+
+
+def _bring_clashes(desk: Desk, tx: Tx, area: str, found: Folded, ruled: Policies) -> None:
+    now = {clash.path: clash for clash in found.clashes}
+    of_record = (t.clashes.c.area == area) & (t.clashes.c.record == found.id)
+    before = {row.path: row for row in tx.execute(select(t.clashes).where(of_record))}
+    for path, row in before.items():
+        if row.state == OPEN and path not in now:
+            gone = of_record & (t.clashes.c.path == path)
+            tx.execute(update(t.clashes).where(gone).values(state=SETTLED))
+    for path, clash in now.items():
+        body = {
+            "sides": [
+                {
+                    "value": _plain(one.value),
+                    "author": one.author,
+                    "device": one.device,
+                    "dot": str(one.dot),
+                    "at_ms": one.effective,
+                }
+                for one in clash.candidates
+            ],
+            "suggested": _plain(clash.suggestion.value),
+            "why": f"{clash.reason}; suggested because {clash.suggestion.reason}",
+        }
+        known = before.get(path)
+        _put(
+            tx,
+            t.clashes,
+            {
+                "area": area,
+                "record": found.id,
+                "path": path,
+                "state": OPEN,
+                "freezes": ruled.sort(path) == "payment account",
+                "found_ms": known.found_ms if known and known.state == OPEN else desk.now_ms(),
+                "settled_by": "",
+                "sealed": desk.at_rest.seal(
+                    f"clashes/{area}/{found.id}/{path}",
+                    json.dumps(body, ensure_ascii=False).encode(),
+                ),
+            },
+        )
 
 
 def _put(tx: Tx, table: Any, row: dict[str, Any]) -> None:
@@ -241,49 +347,6 @@ def _put(tx: Tx, table: Any, row: dict[str, Any]) -> None:
     tx.execute(
         dialect.insert(table).values(**row).on_conflict_do_update(index_elements=keys, set_=rest)
     )
-
-
-def _bring_clashes(desk: Desk, tx: Tx, area: str, record: str, found: Folded) -> None:
-    now = {clash.path: clash for clash in found.clashes}
-    of_record = (t.clashes.c.area == area) & (t.clashes.c.record == record)
-    for row in tx.execute(select(t.clashes).where(of_record, t.clashes.c.state == OPEN)).all():
-        if row.path not in now:
-            tx.execute(
-                update(t.clashes)
-                .where(of_record, t.clashes.c.path == row.path)
-                .values(state=SETTLED)
-            )
-    for path, clash in now.items():
-        body = {
-            "sides": [
-                {
-                    "value": one.value,
-                    "author": one.author,
-                    "device": one.device,
-                    "counter": one.counter,
-                    "at_ms": one.at_ms,
-                }
-                for one in clash.sides
-            ],
-            "suggested": clash.suggested,
-            "why": clash.why,
-        }
-        _put(
-            tx,
-            t.clashes,
-            {
-                "area": area,
-                "record": record,
-                "path": path,
-                "state": OPEN,
-                "freezes": clash.freezes,
-                "found_ms": desk.now_ms(),
-                "settled_by": "",
-                "sealed": desk.at_rest.seal(
-                    f"clashes/{area}/{record}/{path}", json.dumps(body, ensure_ascii=False).encode()
-                ),
-            },
-        )
 
 
 # Reading.
@@ -306,7 +369,25 @@ def changes_since(
         .order_by(t.changes.c.sequence)
         .limit(limit)
     )
-    return [(row.sequence, _change(desk, row)) for row in rows]
+    return [(row.sequence, as_item(_change(desk, row))) for row in rows]
+
+
+def as_item(change: Change) -> dict[str, Any]:
+    """A change as devices pull it. `at` is the effective time in 13 digits: it sorts as text."""
+    return {
+        "record": change.record,
+        "kind": change.dataset,
+        "dot": str(change.dot),
+        "author": change.author,
+        "at": f"{change.effective:013d}",
+        "writes": {
+            path: {
+                "value": _plain(write.value),
+                "replaces": sorted(map(str, write.replaces)),
+            }
+            for path, write in sorted(change.writes.items())
+        },
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -487,7 +568,7 @@ def _clash(desk: Desk, tx: Tx, row: Any) -> Clash:
             one["author"],
             one["device"],
             datetime.fromtimestamp(one["at_ms"] / 1000, UTC).strftime("%Y-%m-%d %H:%M UTC"),
-            f"{one['device']}:{one['counter']}",
+            one["dot"],
         )
         for one in body["sides"]
     )
@@ -552,17 +633,19 @@ def _settle(
     kind = tx.execute(
         select(t.records.c.kind).where(t.records.c.area == area, t.records.c.record == record_id)
     ).scalar_one()
-    desk_device = f"desk-{desk.config.server or 'server'}"
-    act = Act(
-        record_id,
-        str(kind),
-        desk_device,
-        next_sequence(tx, f"{area}/settlements"),
-        officer,
-        desk.now_ms(),
-        {path: (value, tuple(side.dot for side in clash.sides))},
+    at_ms = desk.now_ms()
+    change = Change(
+        record=record_id,
+        dataset=str(kind),
+        dot=Dot(f"desk-{desk.config.server}", next_sequence(tx, f"{area}/settlements")),
+        author=officer,
+        at=f"{at_ms:013d}",
+        effective=at_ms,
+        source="settlement",
+        writes={path: Write(value or None, frozenset(Dot.parse(side.dot) for side in clash.sides))},
+        kind="settle",
     )
-    record_acts(desk, tx, area, [act], batch="settlement")
+    record_changes(desk, tx, area, [change], batch="settlement")
     tx.execute(update(t.clashes).where(of_clash).values(settled_by=officer))
     body = {"record": record_id, "path": path, "value": value, "officer": officer}
     notices.post(tx, desk, area, "", "settled", body)
