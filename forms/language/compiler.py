@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
     Where = tuple[str, ...]
 
+COLLECTS = frozenset({"child", "parent", "self", "attribute"})
+"""The axes that JavaRosa follows; there is no // either, which is short for descendant-or-self."""
+
 VOLATILE = frozenset({"now", "today", "random", "uuid", "once", "randomize", "property"})
 
 
@@ -258,6 +261,8 @@ class Compiler:
         return Code("n", lambda n, f: work(one(n, f), other(n, f)), constant=constant)
 
     def _union(self, left: Code, right: Code) -> Code:
+        if self.conversions.java:
+            raise self.fail("Collect has no union of nodes by |")
         if left.kind not in {"d", "v"} or right.kind not in {"d", "v"}:
             raise self.fail("only nodes can be joined by |")
         one, other = self.conversions.nodes(left), self.conversions.nodes(right)
@@ -625,6 +630,10 @@ class Compiler:
         return None
 
     def _move(self, step: Step, where: Where | None) -> Callable[[list[Node], Frame], list[Node]]:
+        if self.conversions.java and (step.axis not in COLLECTS or step.test.endswith(":*")):
+            raise self.fail(
+                f"Collect does not follow {step.axis}::{step.test} ({', '.join(sorted(COLLECTS))} it does)"
+            )
         take = axes.taker(step.axis, step.test, self.scope)
         keep = [self._predicate(one, where) for one in step.predicates]
         tidy = step.axis not in {"child", "attribute", "self"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from forms.language.core import NAN, Code
+from forms.language.core import Code
 from forms.language.functions.table import function
 
 if TYPE_CHECKING:
@@ -50,8 +50,16 @@ def apart(one: Point, other: Point) -> float:
     return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(half)))
 
 
-def length(line: list[Point]) -> float:
-    return sum((apart(a, b) for a, b in zip(line, line[1:], strict=False)), 0.0)
+def apart_by_cosines(one: Point, other: Point) -> float:
+    """Metres along the sphere by the law of cosines, as JavaRosa works it out."""
+    lat1, lat2 = math.radians(one[0]), math.radians(other[0])
+    across = math.radians(other[1]) - math.radians(one[1])
+    cosine = math.sin(lat1) * math.sin(lat2) + math.cos(lat1) * math.cos(lat2) * math.cos(across)
+    return EARTH_RADIUS_M * math.acos(max(-1.0, min(1.0, cosine)))
+
+
+def length(line: list[Point], between: Callable[[Point, Point], float] = apart) -> float:
+    return sum((between(a, b) for a, b in zip(line, line[1:], strict=False)), 0.0)
 
 
 def enclosed(shape: list[Point]) -> float:
@@ -65,6 +73,23 @@ def enclosed(shape: list[Point]) -> float:
             2 + math.sin(math.radians(lat1)) + math.sin(math.radians(lat2))
         )
     return abs(total * EARTH_RADIUS_M * EARTH_RADIUS_M / 2)
+
+
+def enclosed_flat(shape: list[Point]) -> float:
+    """Square metres on a plane that touches the earth at the first point, as JavaRosa has it."""
+    if len(shape) < 3:
+        return 0.0
+    metres_a_degree = 2 * EARTH_RADIUS_M * math.pi / 360.0
+    latitude, longitude = shape[0]
+    flat = [
+        ((lat - latitude) * metres_a_degree, (lon - longitude) * metres_a_degree * cosine(lat))
+        for lat, lon in shape[1:]
+    ]
+    return abs(sum((y1 * x2 - x1 * y2) / 2 for (y1, x1), (y2, x2) in zip(flat, flat[1:], strict=False)))
+
+
+def cosine(degrees: float) -> float:
+    return math.cos(math.radians(degrees))
 
 
 def inside(point: Point, shape: list[Point]) -> bool:
@@ -136,20 +161,23 @@ def _texts(
     return every
 
 
-def _rounded(number: float, compiler: Compiler) -> float:
+def _rounded(number: float) -> float:
     """The browser's engine gives two places."""
-    return number if compiler.conversions.java else math.floor(number * 100 + 0.5) / 100
+    return math.floor(number * 100 + 0.5) / 100
 
 
 @function("area", "enclosed-area", least=1, most=None)
 def _area(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     texts = _texts(compiler, arguments, where)
+    java = compiler.conversions.java
 
     def measured(node: Node, frame: Frame) -> float:
         shape = points(";".join(texts(node, frame)))
         if shape is None:
-            return NAN if compiler.conversions.java else 0.0
-        return _rounded(enclosed(shape), compiler)
+            if java:
+                raise compiler.fail("area() was given what are no places on earth")
+            return 0.0
+        return enclosed_flat(shape) if java else _rounded(enclosed(shape))
 
     return Code("n", measured)
 
@@ -157,10 +185,13 @@ def _area(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
 @function("distance", least=1, most=None)
 def _distance(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     texts = _texts(compiler, arguments, where)
+    java = compiler.conversions.java
 
     def measured(node: Node, frame: Frame) -> float:
         line = points(";".join(texts(node, frame)))
-        return NAN if line is None else _rounded(length(line), compiler)
+        if line is None:
+            raise compiler.fail("distance() was given what are no places on earth")
+        return length(line, apart_by_cosines) if java else _rounded(length(line))
 
     return Code("n", measured)
 

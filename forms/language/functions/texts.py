@@ -243,17 +243,18 @@ def _regex(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ..
 
 _DIGESTS = {
     "MD5": lambda data: hashlib.md5(data, usedforsecurity=False).digest(),
-    "SHA-1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
-    "SHA-256": lambda data: hashlib.sha256(data).digest(),
-    "SHA-384": lambda data: hashlib.sha384(data).digest(),
-    "SHA-512": lambda data: hashlib.sha512(data).digest(),
+    "SHA1": lambda data: hashlib.sha1(data, usedforsecurity=False).digest(),
+    "SHA256": lambda data: hashlib.sha256(data).digest(),
+    "SHA384": lambda data: hashlib.sha384(data).digest(),
+    "SHA512": lambda data: hashlib.sha512(data).digest(),
 }
 
 
 @simple("digest", takes="sss", gives="s", least=2)
 def digest(text: str, algorithm: str, encoding: str = "base64") -> str:
     """MD5, SHA-1, SHA-256, SHA-384 or SHA-512 of the text, in base64 or hex."""
-    make = _DIGESTS.get(algorithm)
+    make = _DIGESTS.get(algorithm.upper().replace("-", ""))
+    encoding = encoding.lower()
     if make is None or encoding not in {"base64", "hex"}:
         raise BadExpression(
             f"{algorithm}, {encoding}", 0, "digest() knows MD5, SHA-1 to SHA-512; base64 and hex"
