@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
-from forms.choices import Choice, offered
+from forms.choices import Choice, offered, values
 from forms.instance import (
     Cell,
     below,
@@ -148,7 +148,7 @@ class Entry:
         self._moment: datetime | None = None
         self._last_saved: Node | None = None
         self._routes: dict[tuple[int, Path], tuple[int, Path]] = {}
-        self._settling = False
+        self._taken: dict[Cell, str] = {}
         self._deep = 0
 
     # -- beginnings
@@ -238,12 +238,10 @@ class Entry:
             self._preload(self.root)
         if first and self.dialect.webforms:
             self._fixed(self.root)
-        self._settling = True
         if first:
             self._fire("odk-instance-first-load")
             self._fire("xforms-ready")
         self._fire("odk-instance-load")
-        self._settling = False
         self._heap.clear()
         self._pending.clear()
         self._settle_all()
@@ -277,7 +275,7 @@ class Entry:
         if not self.form.preloads:
             return
         for node in everything(top):
-            if node.defn.preload and not node.defn.is_attribute:
+            if node.defn.preload:
                 text = preloaded(node.defn, self.context, self.zone)
                 if text is not None:
                     node.text = text
@@ -354,6 +352,7 @@ class Entry:
         if text and definition.select in {"select", "rank"} and self.dialect.document_order:
             text = self._in_order(node, text)
         self._start()
+        self._taken.pop(node, None)
         before = node.text
         if not keep_faulty and text and definition.constraint is not None:
             node.text = text
@@ -566,24 +565,18 @@ class Entry:
     def _worked_out(self, compiled: Compiled, node: Cell) -> str:
         value: object = compiled.value(node, self)
         kind = node.defn.type
-        java = self.dialect.casts_like_java
-        is_date = java and compiled in self.form.dated
         if isinstance(value, list):
-            if not value:
-                return ""
-            found = value[0]
-            value = found.string_value() if found.children else found.text
-            if java and value and found.defn is not None:
-                # What JavaRosa reads from a typed node is a number, a truth or a date.
-                source = found.defn.type
-                if source in {"int", "decimal"} and kind != source:
-                    number = compiled.number(node, self)
-                    value = number if number == number else value  # noqa: PLR0124 - not NaN
-                elif source == "boolean":
-                    value = value in {"1", "true"}
-                is_date = source in {"date", "dateTime", "time"}
-        if is_date and isinstance(value, str) and value:
-            return dated(value, kind, self.zone, self.now().date())
+            value = value[0].string_value() if value else ""
+        if isinstance(value, str) and value and self.dialect.casts_like_java:
+            # What JavaRosa reads from a typed node, or makes of a clock, is no text.
+            source = self.form.outcomes.get(compiled)
+            if source == "date":
+                return dated(value, kind, self.zone, self.now().date())
+            if source == "number" and kind != "string":
+                number = compiled.number(node, self)
+                value = number if number == number else value  # noqa: PLR0124 - not NaN
+            elif source == "truth":
+                value = value in {"1", "true"}
         return calculated(value, kind, self.dialect, self.zone)
 
     def _set_relevant(self, node: Cell, holds: bool) -> None:
@@ -663,7 +656,8 @@ class Entry:
         control = definition.repeat
         assert control is not None
         self._deep += 1
-        for action in control.actions:
+        inside = control.within() if self.dialect.webforms else (control,)
+        for action in [action for one in inside for action in one.actions]:
             if "odk-new-repeat" in action.events or "jr-insert" in action.events:
                 self._act(action, made)
         self._deep -= 1
@@ -745,13 +739,20 @@ class Entry:
             if control.itemset is None or not control.itemset.nodeset.reads:
                 continue
             for node in below(self.root, definition.path[1:]):
-                if not node.text or not node.relevant:
+                if not node.relevant or not (node.text or node in self._taken):
                     continue
-                known = {one.value for one in offered(self, node)}
+                known = values(self, node)
+                given = self._taken.get(node, node.text)
                 if definition.select == "select1":
-                    text = node.text if node.text in known else ""
+                    text = given if given in known else ""
                 else:
-                    text = " ".join(one for one in node.text.split() if one in known)
+                    text = " ".join(one for one in given.split() if one in known)
+                if self.dialect.webforms:
+                    # What was taken back is given back once it is offered again.
+                    if text != given:
+                        self._taken[node] = given
+                    else:
+                        self._taken.pop(node, None)
                 if text != node.text:
                     self._give(node, text)
                     self._run()

@@ -102,7 +102,12 @@ class Graph:
         self.followers = followers
         ready = [rule for rule in self.rules if not waiting[rule]]
         ordered: list[Rule] = []
-        while ready:
+        while waiting:
+            if not ready:
+                if not tolerant:
+                    self._refuse(self._circle(waiting))
+                # A circle that a dialect tolerates is cut at its first rule in document order.
+                ready = [next(iter(waiting))]
             following: list[Rule] = []
             for rule in ready:
                 ordered.append(rule)
@@ -113,12 +118,6 @@ class Graph:
                         if not waiting[reader]:
                             following.append(reader)
             ready = following
-            if not ready and waiting:
-                if not tolerant:
-                    self._refuse(self._circle(waiting))
-                # A circle that a dialect tolerates is cut at its first rule in document order.
-                ready = [next(iter(waiting))]
-                waiting[ready[0]] = 0
         for rank, rule in enumerate(ordered):
             rule.rank = rank
         self.rules = ordered

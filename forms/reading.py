@@ -408,6 +408,9 @@ class Reader:
         """What each control says and offers."""
         for control, element in self._late_controls:
             definition = self.by_path.get(control.path)
+            if control.bound and definition is None and self.dialect == "webforms":
+                (control.parent.controls if control.parent else self.controls).remove(control)
+                continue
             if control.bound and definition is None:
                 self.problem(
                     control.path[-1] if control.path else "",
@@ -563,7 +566,9 @@ class Reader:
 
     def _action(self, element: Element, source: Control | None, context: Path) -> None:
         kind = local(element)
-        if kind in {"setgeopoint", "recordaudio"} and not element.tag.startswith(ODK):
+        if kind in {"setgeopoint", "recordaudio"} and not str(element.tag).startswith(ODK):
+            if self.dialect == "webforms":
+                return
             self.problem("", f"<{kind}> must be in ODK's namespace")
             return
         events = frozenset((element.get("event") or "").split())
