@@ -18,6 +18,8 @@ COMMENT = "comment"
 INSTRUCTION = "instruction"
 DOCUMENT = "document"
 NAMESPACE = "namespace"
+DECLARED = "declared namespaces"
+"""Where `index` keeps what an element of a document declares: prefix -> uri."""
 XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 
 
@@ -157,16 +159,9 @@ def _element(source: Any, parent: Node | None, *, keep: bool) -> Node:
     if keep:
         above = source.getparent()
         known = {} if above is None else above.nsmap
-        declared = {
-            prefix: uri for prefix, uri in source.nsmap.items() if known.get(prefix) != uri
-        }
+        declared = {prefix: uri for prefix, uri in source.nsmap.items() if known.get(prefix) != uri}
         if declared:
-            made.index = {
-                NAMESPACE: [
-                    Node(NAMESPACE, prefix or "", parent=made, text=uri)
-                    for prefix, uri in declared.items()
-                ]
-            }
+            made.index = {DECLARED: {prefix or "": uri for prefix, uri in declared.items()}}
     leaf = len(source) == 0
     if not keep and leaf:
         made.text = source.text or ""

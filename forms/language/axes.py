@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forms.tree import ATTRIBUTE, COMMENT, DOCUMENT, ELEMENT, INSTRUCTION, NAMESPACE, TEXT, Node
+from forms.tree import (
+    ATTRIBUTE,
+    COMMENT,
+    DECLARED,
+    DOCUMENT,
+    ELEMENT,
+    INSTRUCTION,
+    NAMESPACE,
+    TEXT,
+    Node,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -76,9 +86,23 @@ def _preceding(node: Node) -> list[Node]:
     return found
 
 
+_IN_SCOPE = "namespaces in scope"
+
+
 def _namespaces(node: Node) -> list[Node]:
-    """Those that the element itself declares, as ODK's engine in the browser has them."""
-    return [] if node.index is None else list(node.index.get(NAMESPACE, ()))
+    """The namespaces in scope, from the outermost declaration (XPath 1.0, 5.4; without "xml")."""
+    if node.kind != ELEMENT:
+        return []
+    if node.index is None:
+        node.index = {}
+    found: list[Node] | None = node.index.get(_IN_SCOPE)
+    if found is None:
+        seen: dict[str, str] = {}
+        for here in reversed([node, *_ancestors(node)]):
+            seen.update((here.index or {}).get(DECLARED, {}))
+        found = [Node(NAMESPACE, prefix, parent=node, text=uri) for prefix, uri in seen.items()]
+        node.index[_IN_SCOPE] = found
+    return found
 
 
 AXES: Mapping[str, Callable[[Node], list[Node]]] = {
@@ -160,7 +184,7 @@ def in_order(nodes: list[Node]) -> list[Node]:
     for top in dict.fromkeys(_topmost(node) for node in once):
         for node in _with_below(top):
             order[id(node)] = len(order)
-            for attribute in (*_namespaces(node), *node.attrs.values()):
+            for attribute in (*(node.index or {}).get(_IN_SCOPE, ()), *node.attrs.values()):
                 order[id(attribute)] = len(order)
     once.sort(key=lambda node: order.get(id(node), len(order)))
     return once

@@ -98,7 +98,11 @@ class Compiled:
         def as_nodes(node: Node, env: Env) -> list[Node]:
             return nodes(node, Frame(env, node))
 
-        self.value = value if code.kind != "d" else self._single(conversions, value)
+        self.value: Callable[[Node, Env], Value] = value
+        if code.kind == "d":
+            self.value = self._single(conversions, value)
+        elif code.shown is not None:
+            self.value = as_string
         self.string = as_string
         self.number = as_number
         self.boolean = as_boolean
@@ -213,6 +217,7 @@ class Compiler:
         return found.build(self, expr.arguments, where)
 
     def _filter(self, source: Expr, predicates: tuple[Expr, ...], where: Where | None) -> Code:
+        self._collects(source)
         code = self.compile(source, where)
         if code.kind not in {"d", "v"}:
             raise self.fail("only nodes can be filtered by [...]")
@@ -226,6 +231,14 @@ class Compiler:
             return found
 
         return Code("d", filtered, where=code.where)
+
+    def _collects(self, start: Expr) -> None:
+        """JavaRosa goes on from a function's nodes only: (a/b)[1] and (a/b)/c it has not."""
+        if self.conversions.java and not isinstance(start, Call):
+            if isinstance(start, Filter):
+                self._collects(start.source)
+                return
+            raise self.fail(f"Collect cannot go on from ({written(start)})")
 
     # -- operators
 
@@ -309,7 +322,7 @@ class Compiler:
 
     def _equal(self, left: Code, right: Code, *, negated: bool, constant: bool) -> Code:
         conversions = self.conversions
-        if left.kind == "s" and right.kind == "d" or left.kind in "nb" and right.kind == "d":
+        if (left.kind == "s" and right.kind == "d") or (left.kind in "nb" and right.kind == "d"):
             left, right = right, left
         kinds = left.kind + right.kind
         if kinds == "ds" or kinds == "dd":
@@ -371,7 +384,8 @@ class Compiler:
 
     def _equal_single(self, left: Code, right: Code, *, negated: bool) -> Code:
         """Collect: a node-set in a comparison is its one value, blank where there is none; typed
-        numbers compare as numbers. Several nodes compare as XPath has it: any of them."""
+        numbers compare as numbers. Several nodes compare as XPath has it: any of them.
+        """
         conversions = self.conversions
         a, b = left.run, right.run
         text_of = conversions.text_of
@@ -424,6 +438,7 @@ class Compiler:
             here = Code("d", lambda node, _frame: [node], where=where)
             return self._walk(here, where, steps, where)
         start = cast("Expr", expr.start)
+        self._collects(start)
         code = self.compile(start, where)
         if code.kind not in {"d", "v"}:
             raise self.fail(f"{written(start)} gives no nodes that a path could go on from")
@@ -459,7 +474,8 @@ class Compiler:
 
     def _own_path(self, steps: tuple[Step, ...]) -> Code:
         """An absolute path into the form's own data: pinned to the repeat instances that the
-        expression stands in, up to its last step or first predicate."""
+        expression stands in, up to its last step or first predicate.
+        """
         shared = 0
         names: list[str] = []
         for number, step in enumerate(steps):

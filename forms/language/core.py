@@ -82,9 +82,11 @@ class Scope:
 
 class Code:
     """A compiled piece: `kind` is "s"tring, "n"umber, "b"oolean, no"d"es or "v"alue (any of them),
-    `run(node, frame)` gives it. `constant` holds for what no node, clock or luck decides."""
+    `run(node, frame)` gives it. `constant` holds for what no node, clock or luck decides; `shown`
+    gives its text where that is not the text of the value.
+    """
 
-    __slots__ = ("constant", "kind", "plain", "run", "where")
+    __slots__ = ("constant", "kind", "run", "shown", "where")
 
     def __init__(
         self,
@@ -92,13 +94,13 @@ class Code:
         run: Callable[[Node, Frame], Value],
         *,
         constant: bool = False,
-        plain: bool = False,
         where: tuple[str, ...] | None = None,
+        shown: Callable[[Node, Frame], str] | None = None,
     ) -> None:
         self.kind = kind
         self.run = run
         self.constant = constant
-        self.plain = plain
+        self.shown = shown
         self.where = where
 
 
@@ -230,6 +232,8 @@ class Conversions:
 
     def string(self, code: Code) -> Callable[[Node, Frame], str]:
         run = code.run
+        if code.shown is not None:
+            return code.shown
         if code.kind == "s":
             return cast("Callable[[Node, Frame], str]", run)
         if code.kind == "d":

@@ -38,7 +38,8 @@ def moment(text: str, zone: tzinfo) -> datetime | None:
 
 def days(text: str, zone: tzinfo, *, whole: bool, utc: bool) -> float:
     """Days since 1970: of the wall clock in `zone`, or since midnight in Greenwich (`utc`);
-    NaN for what is no date. `whole` leaves the time of day out."""
+    NaN for what is no date. `whole` leaves the time of day out.
+    """
     found = moment(text, zone)
     if found is None:
         return math.nan

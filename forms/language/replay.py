@@ -14,6 +14,7 @@ from forms.language.syntax import BadExpression
 from forms.tree import (
     ATTRIBUTE,
     COMMENT,
+    DECLARED,
     DOCUMENT,
     ELEMENT,
     INSTRUCTION,
@@ -89,6 +90,10 @@ class _World:
         return None
 
     def itext(self, name: str) -> str:
+        found = self.itext_nodes(name)
+        return found[0].string_value() if found else ""
+
+    def itext_nodes(self, name: str) -> list[Node]:
         translations = [
             node
             for node in self.document.below()
@@ -99,10 +104,9 @@ class _World:
         for translation in (*spoken, *default, *translations):
             for text in translation.kids.get("text", ()):
                 if _attribute(text, "id") == name:
-                    for value in text.kids.get("value", ()):
-                        return value.string_value()
-            return ""
-        return ""
+                    return list(text.kids.get("value", ()))
+            return []
+        return []
 
 
 def _document(xml: str) -> Node:
@@ -252,9 +256,9 @@ def _evaluated(case: dict[str, Any]) -> dict[str, Any]:
     context = _find(document, case.get("context") or "/")
     known = dict(_KNOWN)
     for node in document.below():
-        for one in (node.index or {}).get(NAMESPACE, ()):
-            if one.name:
-                known[one.name] = one.text
+        for prefix, uri in (node.index or {}).get(DECLARED, {}).items():
+            if prefix:
+                known[prefix] = uri
     paths, several = _repeats(root)
     xforms = bool(case.get("xforms"))
     scope = Scope(

@@ -133,7 +133,8 @@ _UNION = 8
 
 def tokens(text: str) -> list[tuple[str, str, int]]:
     """(kind, text, place) of each token; an operator name is told from a name by what precedes it
-    (XPath 1.0, 3.7)."""
+    (XPath 1.0, 3.7).
+    """
     found: list[tuple[str, str, int]] = []
     place = 0
     before = ""

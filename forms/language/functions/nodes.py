@@ -392,7 +392,16 @@ def _choice_name(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) 
 @function("jr:itext", least=1, most=1)
 def _itext(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     name = compiler.conversions.string(compiler.compile(arguments[0], where))
-    return Code("s", lambda node, frame: frame.env.itext(name(node, frame)))
+    if compiler.conversions.java:
+        return Code("s", lambda node, frame: frame.env.itext(name(node, frame)))
+
+    def told(node: Node, frame: Frame) -> Value:
+        """In the browser the texts are nodes, where the world has them as such."""
+        nodes: Callable[[str], list[Node]] | None = getattr(frame.env, "itext_nodes", None)
+        said = name(node, frame)
+        return frame.env.itext(said) if nodes is None else nodes(said)
+
+    return Code("v", told)
 
 
 @function("property", least=1, most=1)

@@ -24,7 +24,27 @@ def _number(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, .
     if not arguments and compiler.conversions.java:
         raise compiler.fail("number() takes 1 argument, not 0")
     code = compiler.compile(arguments[0], where) if arguments else _here(compiler, where)
-    return Code("n", compiler.conversions.number(code), constant=code.constant and code.kind != "s")
+    run = compiler.conversions.number(code)
+    if compiler.scope.dialect == "webforms" and code.kind in {"s", "d"}:
+        return Code("n", run, shown=_whole_days(compiler, code, run))
+    return Code("n", run, constant=code.constant and code.kind != "s")
+
+
+def _whole_days(
+    compiler: Compiler, code: Code, run: Callable[[Node, Frame], float]
+) -> Callable[[Node, Frame], str]:
+    """The browser's engine writes the number that a date comes to without the part of the day."""
+    text = compiler.conversions.string(code)
+    conversions = compiler.conversions
+
+    def shown(node: Node, frame: Frame) -> str:
+        number = run(node, frame)
+        told = text(node, frame)
+        if math.isnan(number) or not math.isnan(conversions.parse_number(told)):
+            return conversions.number_text(number)
+        return conversions.number_text(float(math.floor(number)))
+
+    return shown
 
 
 @simple("int", takes="n", gives="n")

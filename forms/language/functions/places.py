@@ -85,7 +85,9 @@ def enclosed_flat(shape: list[Point]) -> float:
         ((lat - latitude) * metres_a_degree, (lon - longitude) * metres_a_degree * cosine(lat))
         for lat, lon in shape[1:]
     ]
-    return abs(sum((y1 * x2 - x1 * y2) / 2 for (y1, x1), (y2, x2) in zip(flat, flat[1:], strict=False)))
+    return abs(
+        sum((y1 * x2 - x1 * y2) / 2 for (y1, x1), (y2, x2) in zip(flat, flat[1:], strict=False))
+    )
 
 
 def cosine(degrees: float) -> float:
@@ -199,7 +201,12 @@ def _distance(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
 @function("geofence", least=2, most=2)
 def _geofence(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     """Whether the point lies inside the shape."""
-    texts = [compiler.conversions.string(compiler.compile(one, where)) for one in arguments]
+    codes = [compiler.compile(one, where) for one in arguments]
+    texts = [compiler.conversions.string(one) for one in codes]
+    if compiler.conversions.java and codes[1].constant:
+        fence = points(texts[1](None, None))  # type: ignore[arg-type] # a constant asks neither
+        if not fence or len(fence) < 3:
+            raise compiler.fail("geofence() takes a place and a shape of at least 3 points")
 
     def fenced(node: Node, frame: Frame) -> bool:
         point, shape = points(texts[0](node, frame)), points(texts[1](node, frame))

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Function:
     """How many arguments it takes (`most` None: any number), and how a call is compiled.
-    `core` ones are in plain XPath 1.0 too."""
+    `core` ones are in plain XPath 1.0 too.
+    """
 
     least: int
     most: int | None

@@ -68,13 +68,28 @@ def _moment(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-un
     return moment
 
 
-def _browser_text(moment: Callable[[Node, Frame], datetime | None]) -> Callable[[Node, Frame], str]:
+class _NoDate(str):
+    """What JavaScript makes of text that is no date: a text that is not true."""
+
+    __slots__ = ()
+
+    def __bool__(self) -> bool:
+        return False
+
+
+NO_DATE = _NoDate("Invalid Date")
+
+
+def _browser_text(
+    compiler: Compiler, expr: Expr, where: Where, moment: Callable[[Node, Frame], datetime | None]
+) -> Callable[[Node, Frame], str]:
     """The browser's engine keeps the time of day, and leaves midnight out."""
+    given = compiler.conversions.string(compiler.compile(expr, where))
 
     def told(node: Node, frame: Frame) -> str:
         found = moment(node, frame)
         if found is None:
-            return ""
+            return NO_DATE if given(node, frame) else ""
         return iso_datetime(found) if found.time() != MIDNIGHT else found.date().isoformat()
 
     return told
@@ -89,7 +104,7 @@ def _date(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
         return "" if found is None else found.date().isoformat()
 
     if not compiler.conversions.java:
-        return Code("s", _browser_text(moment))
+        return Code("s", _browser_text(compiler, arguments[0], where, moment))
     return Code("s", day)
 
 
@@ -102,7 +117,7 @@ def _date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) ->
         return "" if found is None else iso_datetime(found)
 
     if not compiler.conversions.java:
-        return Code("s", _browser_text(moment))
+        return Code("s", _browser_text(compiler, arguments[0], where, moment))
     return Code("s", told)
 
 
