@@ -141,12 +141,18 @@ def _said(value: Any) -> Any:
 
 
 def _canonical(xml: str) -> str:
-    root = etree.fromstring(xml.encode())
-    for element in root.iter():
-        if len(element) and not (element.text or "").strip():
-            element.text = None
-        element.tail = None
-    return masked(etree.tostring(root, method="c14n").decode())
+    """The submission by local names: JavaRosa declares every prefix of the form, used or not."""
+
+    def drawn(element: etree._Element) -> str:
+        name = etree.QName(element).localname
+        said = "".join(
+            f' {etree.QName(key).localname}="{value}"'
+            for key, value in sorted(element.attrib.items())
+        )
+        inside = "".join(map(drawn, element)) if len(element) else (element.text or "")
+        return f"<{name}{said}>{inside}</{name}>"
+
+    return masked(drawn(etree.fromstring(xml.encode())))
 
 
 def _faults(case: str, number: int, ours: State, theirs: State) -> Iterator[Difference]:

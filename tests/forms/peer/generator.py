@@ -478,12 +478,35 @@ def sample(seed: int, number: int) -> Sample:
     return Sample(f"{seed}/{number}", Form(tuple(maker.rows)), tuple(maker.steps()))
 
 
+def _top_ends(rows: tuple[dict[str, str], ...]) -> list[int]:
+    """Where each question or group that is in no group ends."""
+    depth, ends = 0, []
+    for at, row in enumerate(rows, 1):
+        depth += row["type"].startswith("begin_")
+        depth -= row["type"].startswith("end_")
+        if depth == 0:
+            ends.append(at)
+    return ends
+
+
 def smaller(one: Sample) -> list[Sample]:
     """Every case that is one thing smaller: a step, a row (a group with its end), a cell."""
     found = [
         replace(one, steps=one.steps[:at] + one.steps[at + 1 :]) for at in range(len(one.steps))
     ]
     rows = one.form.rows
+    ends = _top_ends(rows)
+    for size in (4, 2):
+        # Runs of steps and of whole questions and groups first: most of a case is beside the point.
+        found += [
+            replace(one, steps=one.steps[:at] + one.steps[at + size :])
+            for at in range(0, len(one.steps), size)
+        ]
+        starts = [0, *ends]
+        found += [
+            replace(one, form=Form(rows[: starts[at]] + rows[starts[at + size] :]))
+            for at in range(len(starts) - size)
+        ]
     for at, row in enumerate(rows):
         if row["type"].startswith("end_"):
             continue

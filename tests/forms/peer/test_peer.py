@@ -1,0 +1,117 @@
+"""Our engine and JavaRosa agree on forms that neither was written for."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from functools import cache
+from typing import Any
+
+import pytest
+
+from forms.replay import replay
+from tests.forms.peer import oracle
+from tests.forms.peer.compare import DIALECTS, Difference, differences, unlisted
+from tests.forms.peer.generator import sample, smaller
+from tests.forms.peer.ours import disagreements, fresh, minimal, shown
+
+CONFORMANCE = oracle.SHARED / "conformance"
+
+
+def needs_java() -> None:
+    try:
+        oracle.classpath()
+    except oracle.Missing as missing:
+        pytest.skip(str(missing))
+
+
+def read(name: str) -> Any:
+    file = CONFORMANCE / name
+    if not file.exists():
+        pytest.skip(f"../shared/conformance/{name} is not there")
+    with gzip.open(file, "rt", encoding="utf-8") as lines:
+        return json.load(lines) if name.endswith(".json.gz") else [json.loads(x) for x in lines]
+
+
+@cache
+def pyxforms_own() -> list[dict[str, Any]]:
+    return read("forms.jsonl.gz")
+
+
+def test_every_form_that_javarosa_opens_opens_here_in_the_same_state():
+    wrong = {}
+    opened = 0
+    for case in pyxforms_own():
+        recorded = case.get("javarosa") or [{"error": "not recorded"}]
+        if "error" in recorded[0]:
+            continue
+        opened += 1
+        ours = replay({**case, "steps": [{"op": "init"}]})
+        left, _ = unlisted(case["id"], ours, {"steps": recorded[:1]})
+        if left:
+            wrong[case["id"]] = str(left[0])
+    assert opened > 700
+    assert wrong == {}
+
+
+def test_the_examples_of_odks_documentation_open_in_the_same_state():
+    needs_java()
+    cases = [
+        {
+            "id": f"{each['file']}:{each['line']}",
+            "form": each["xml"],
+            "attachments": {},
+            "tz": "UTC",
+            "steps": [{"op": "init"}],
+        }
+        for each in read("docs-xforms.json.gz")
+    ]
+    found, _, loaded = disagreements(cases)
+    assert loaded > 120
+    assert {case: str(each[0]) for case, each in found.items()} == {}
+
+
+def test_500_fresh_forms_and_interviews_come_out_the_same():
+    needs_java()
+    samples = fresh(2026, range(500))
+    found, _, loaded = disagreements(one.case() for one in samples)
+    assert loaded > 400
+    told = ""
+    if found:
+        worst = next(one for one in samples if one.id in found)
+        told = f"{len(found)} of {len(samples)} differ\n" + shown(*minimal(worst))
+    assert not found, told
+
+
+def test_the_same_seed_makes_the_same_case_and_another_seed_another():
+    assert sample(7, 3) == sample(7, 3)
+    assert sample(7, 3) != sample(8, 3)
+
+
+def test_every_smaller_case_is_smaller():
+    one = sample(1, 1)
+    size = len(one.steps) + sum(map(len, one.form.rows))
+    for each in smaller(one):
+        assert len(each.steps) + sum(map(len, each.form.rows)) < size
+
+
+def test_a_difference_is_seen_wherever_it_is():
+    def said(**changed: Any) -> dict[str, Any]:
+        node = {"ref": "/data/a", "value": "1", "rel": True, "ro": False, "req": False, **changed}
+        return {
+            "steps": [{"op": "init", "state": {"nodes": [node], "xml": "<data><a>1</a></data>"}}]
+        }
+
+    assert list(differences("x", said(), said())) == []
+    for changed in ({"value": "2"}, {"rel": False}, {"ro": True}, {"req": True}, {"label": "A"}):
+        (found,) = differences("x", said(), said(**changed))
+        assert found.what == next(iter(changed))
+    refused = {"steps": [{"op": "init", "error": "no"}]}
+    assert [each.what for each in differences("x", refused, said())] == ["init error"]
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+def test_a_listed_dialect_has_a_reason_and_does_not_swallow_everything(dialect: Any):
+    assert len(dialect.reason) > 20
+    assert not dialect.holds(Difference("x", 0, "/data/a", "value", "ours", "theirs"))
+    assert not dialect.holds(Difference("x", 0, "/data/a", "rel", True, False))
