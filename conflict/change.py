@@ -187,7 +187,7 @@ def from_json(text: str | bytes) -> Change:
         return _read(json.loads(text))
     except Unsound:
         raise
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError) as fault:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
         raise Unsound(f"this is no change as JSON: {type(fault).__name__}: {fault}") from None
 
 

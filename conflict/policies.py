@@ -167,7 +167,7 @@ class Policies:
         """What `to_json` wrote, or a plain `{field: policy}`. Raises BadPolicy."""
         try:
             said = json.loads(text)
-        except ValueError as fault:
+        except (ValueError, RecursionError) as fault:
             raise BadPolicy(f"the policies are no JSON: {fault}") from None
         if not isinstance(said, dict):
             raise BadPolicy("policies are a JSON object of fields")

@@ -186,11 +186,11 @@ class Record:
 
     @property
     def dataset(self) -> str:
-        """The dataset that its earliest change names."""
+        """The dataset that its earliest change names; "" where none does."""
         named = [(change.order, change.dataset) for change in self._changes.values()]
         if self._base:
             named.append((self._base.born, self._base.dataset))
-        return min(named)[1]
+        return min((each for each in named if each[1]), default=(None, ""))[1]
 
     @property
     def changes(self) -> tuple[Change, ...]:
@@ -347,6 +347,8 @@ class Record:
             return _immutable(path, entries, live)
         values = dict.fromkeys(write.value for _, write in live)
         last = live[-1]
+        if len(live) == 1 and last[0].kind == "settle":  # A person has spoken, also on its type.
+            return _Judged(last[1].value, (last,))
         if kind and not all(_is(value, kind) for value in values):
             odd = next(value for value in values if not _is(value, kind))
             return _for_a_person(path, live, f"{_told(odd)} is not a {kind}, which the field is")
@@ -431,9 +433,11 @@ class Record:
 
 
 def _saw(one: Entry, dot: Dot) -> bool:
-    """Whether the author of this write had that submission before them, or was making it."""
-    own = one[0].dot
-    return dot in one[1].replaces or (dot.device == own.device and dot.counter <= own.counter)
+    """Whether who wrote this had that submission before them, or their own device made it.
+
+    What a device adds to its own deletion afterwards does not undo it: it would write `yes`.
+    """
+    return dot in one[1].replaces or dot.device == one[0].dot.device
 
 
 def _told(value: Value) -> str:

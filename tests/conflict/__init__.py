@@ -1,0 +1,1 @@
+"""Disagreements made up from a seed, and what must hold of each."""
