@@ -9,6 +9,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
 from forms.choices import Choice, offered, values
+from forms.finish import Submission, Unfinished, finished, serialized
 from forms.instance import (
     Cell,
     below,
@@ -28,7 +29,7 @@ from forms.preload import preloaded, property_named
 from forms.values import answered, calculated, dated, iso_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from datetime import datetime, tzinfo
 
     from forms.context import Context
@@ -110,14 +111,6 @@ class NoSuchNode(KeyError):  # noqa: N818 - named for what is so (STYLE)
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-class Unfinished(ValueError):  # noqa: N818 - named for what is so (STYLE)
-    """The entry cannot be finished yet. `faults` say where; all answers are kept."""
-
-    def __init__(self, faults: tuple[Fault, ...]) -> None:
-        self.faults = faults
-        super().__init__("; ".join(f"{one.ref}: {one.reason}" for one in faults))
 
 
 class WrongForm(ValueError):  # noqa: N818 - named for what is so (STYLE)
@@ -245,6 +238,13 @@ class Entry:
         self._heap.clear()
         self._pending.clear()
         self._settle_all()
+        self._forget()
+        self._cleared(
+            node
+            for definition in self.form.selects
+            if definition.control is not None and definition.control.itemset is not None
+            for node in below(self.root, definition.path[1:])
+        )
         self._after()
         self._forget()
 
@@ -726,38 +726,53 @@ class Entry:
         """What follows once the rules are settled: counted repeats, choices no longer offered."""
         for _ in range(_ROUNDS_MAX):
             again = self._counted() if self.form.counted else False
-            again = self._cleared() or again
+            again = self._cleared(self._suspects()) or again
             if not again:
                 return
 
-    def _cleared(self) -> bool:
+    def _cleared(self, suspects: Iterable[Cell]) -> bool:
         """Answers that the choices no longer offer are taken back."""
         cleared = False
-        for definition in self.form.selects:
-            control = definition.control
-            assert control is not None
-            if control.itemset is None or not control.itemset.nodeset.reads:
+        for node in suspects:
+            definition = node.defn
+            if not node.relevant or not (node.text or node in self._taken):
                 continue
-            for node in below(self.root, definition.path[1:]):
-                if not node.relevant or not (node.text or node in self._taken):
-                    continue
-                known = values(self, node)
-                given = self._taken.get(node, node.text)
-                if definition.select == "select1":
-                    text = given if given in known else ""
+            known = values(self, node)
+            given = self._taken.get(node, node.text)
+            if definition.select == "select1":
+                text = given if given in known else ""
+            else:
+                text = " ".join(one for one in given.split() if one in known)
+            if self.dialect.webforms:
+                # What was taken back is given back once it is offered again.
+                if text != given:
+                    self._taken[node] = given
                 else:
-                    text = " ".join(one for one in given.split() if one in known)
-                if self.dialect.webforms:
-                    # What was taken back is given back once it is offered again.
-                    if text != given:
-                        self._taken[node] = given
-                    else:
-                        self._taken.pop(node, None)
-                if text != node.text:
-                    self._give(node, text)
-                    self._run()
-                    cleared = True
+                    self._taken.pop(node, None)
+            if text != node.text:
+                self._give(node, text)
+                self._run()
+                cleared = True
         return cleared
+
+    def _suspects(self) -> list[Cell]:
+        """The selects whose choices hang on what this act has touched."""
+        choosers = self.form.watched().choosers
+        found: dict[Cell, None] = {}
+        if not choosers:
+            return []
+        nodes = list(self._touched)
+        for made in self._added:
+            nodes.extend(everything(made))
+        for node in nodes:
+            for watcher in choosers.get(node.defn.path, ()):
+                for target in self._targets(watcher.compiled, watcher.target, node):
+                    found[target] = None
+            if node.defn.select and node.relevant:
+                control = node.defn.control
+                if control is not None and control.itemset is not None:
+                    found[node] = None
+        return list(found)
 
     # -- actions
 
@@ -1057,31 +1072,15 @@ class Entry:
 
     def save(self) -> bytes:
         """The whole entry, with what is not relevant now: `resume` brings back the same."""
-        from forms.finish import serialized  # noqa: PLC0415 - finish imports this module
-
         return serialized(self, everything=True)
 
     def xml(self) -> bytes:
         """The entry as a submission would hold it: without what is not relevant."""
-        from forms.finish import serialized  # noqa: PLC0415 - finish imports this module
-
         return serialized(self, everything=False)
 
     def finish(self) -> Submission:
         """The submission. Raises Unfinished, having kept all answers, where something is wrong."""
-        from forms.finish import finished  # noqa: PLC0415 - finish imports this module
-
         return finished(self)
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A finished entry. `attachments` are the names of the files that its answers name."""
-
-    xml: bytes
-    instance_id: str
-    name: str
-    attachments: tuple[str, ...]
 
 
 def _all_relevant(node: Cell, holds: bool) -> None:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from unicodedata import normalize
 
-from forms.entry import Submission, Unfinished
 from forms.instance import below
 from forms.values import iso_datetime
 
 if TYPE_CHECKING:
-    from forms.entry import Entry
+    from forms.entry import Entry, Fault
     from forms.form import Form
     from forms.instance import Cell
 
@@ -22,6 +22,24 @@ _ILLEGAL = {code: None for code in range(32) if code not in {9, 10, 13}} | {
 }
 _TEXT = {**_ILLEGAL, ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", 13: "&#13;"}
 _QUOTED = {**_TEXT, ord('"'): "&quot;", 10: "&#10;", 9: "&#9;"}
+
+
+class Unfinished(ValueError):  # noqa: N818 - named for what is so (STYLE)
+    """The entry cannot be finished yet. `faults` say where; all answers are kept."""
+
+    def __init__(self, faults: tuple[Fault, ...]) -> None:
+        self.faults = faults
+        super().__init__("; ".join(f"{one.ref}: {one.reason}" for one in faults))
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A finished entry. `attachments` are the names of the files that its answers name."""
+
+    xml: bytes
+    instance_id: str
+    name: str
+    attachments: tuple[str, ...]
 
 
 def finished(entry: Entry) -> Submission:
