@@ -345,6 +345,8 @@ class Store:
             raise keys.Damaged(f"{self.vault.home / STORE_FILE} was never laid out to its end")
         self.vault.adopt(keys.DeviceKeys(found[0], found[1]))
         self._lease = Lease(found[2], found[3], found[4])
+        # A process that was killed could not wipe what it had written.
+        self._wipe_log()
         self.left_aside = left_aside
         if left_aside:
             body = {"bytes": left_aside}
@@ -393,8 +395,7 @@ class Store:
         with self._lock:
             if self._presence < 0:
                 return
-            if self._wipe_due:
-                self._wipe_log()
+            self._wipe_log()
             self._connection.close()
             os.close(self._presence)
             self._presence = -1
@@ -423,7 +424,7 @@ class Store:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
                 raise
-            self._shorten_log()
+            self._tend_log()
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -499,6 +500,7 @@ class Store:
         """
         with self._lock, _told():
             following = self.vault.begin_rotation(passphrase)
+            self._wipe_log()
             # With a rollback journal the old pages are kept, under the old key, until the end.
             (mode,) = self._connection.execute("PRAGMA journal_mode = DELETE").fetchone()
             if mode != "delete":
@@ -513,7 +515,7 @@ class Store:
         with self._lock:
             try:
                 # SQLCipher checks the file alone, and a torn page there may live whole in the log.
-                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._wipe_log()
                 found = [
                     row[0] for row in self._connection.execute("PRAGMA cipher_integrity_check")
                 ]
@@ -1253,43 +1255,62 @@ class Store:
 
     # The log.
 
-    def _shorten_log(self) -> None:
-        """Fold a long log back into the file and cut it, so that all of its bytes stay live."""
+    def _tend_log(self) -> None:
+        """After a commit: wipe the log where that is due, or where it has grown long."""
         log = self.vault.home / (STORE_FILE + "-wal")
-        if log.exists() and log.stat().st_size > LOG_PAGES_MAX * 4120:
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if self._wipe_due or (log.exists() and log.stat().st_size > LOG_PAGES_MAX * 4120):
+            self._wipe_log()
 
     def _wipe_log(self) -> None:
-        """Overwrite the log: it held readable drafts under a key that the passphrase opens.
+        """Fold the log into the file, then overwrite and cut it.
 
-        Its frames are in the file by then (checkpoint, synced). A mark goes over its head first, so
-        that a power cut in between leaves a log that SQLite ignores and that `open` knows.
+        It holds readable drafts under a key that the passphrase opens, and a log that is only cut
+        or removed leaves them in the free blocks of the disk. What was committed stays committed
+        whatever happens here: where it cannot be done now, it stays due.
         """
         self._wipe_due = True
-        log = self.vault.home / (STORE_FILE + "-wal")
-        run = self._connection.execute
-        busy, _, _ = run("PRAGMA wal_checkpoint(RESTART)").fetchone()
-        if busy or not log.exists():
-            self._wipe_due = bool(busy)
+        if self._connection.in_transaction:
             return
+        run = self._connection.execute
+        try:
+            run("PRAGMA busy_timeout = 200")
+            self._wipe_due = not self._wiped(self.vault.home / (STORE_FILE + "-wal"))
+        except (sqlcipher3.OperationalError, OSError):
+            return
+        finally:
+            run(f"PRAGMA busy_timeout = {BUSY_MS}")
+
+    def _wiped(self, log: Path) -> bool:
+        """Whether nothing of the log is left.
+
+        A mark goes over its head first and is synced, so that a power cut in between leaves a log
+        that SQLite ignores and that `open` knows as wiped.
+        """
+        run = self._connection.execute
+        if not log.exists() or not log.stat().st_size:
+            return True
         with log.open("r+b", buffering=0) as file:
             head = file.read(32)
+            busy, _, _ = run("PRAGMA wal_checkpoint(RESTART)").fetchone()
+            if busy:
+                return False
             run("BEGIN IMMEDIATE")
             try:
+                # All frames under this head are in the file, synced. Whoever wrote since began the
+                # log anew, under another head.
                 file.seek(0)
                 if file.read(32) != head:
-                    return  # Another command wrote in between: the next finish or close wipes.
-                if head:
-                    size = os.fstat(file.fileno()).st_size
-                    os.pwrite(file.fileno(), WIPED, 0)
-                    os.fsync(file.fileno())
-                    for at in range(len(WIPED), size, 1 << 20):
-                        os.pwrite(file.fileno(), bytes(min(1 << 20, size - at)), at)
-                    os.fsync(file.fileno())
+                    return False
+                size = os.fstat(file.fileno()).st_size
+                os.pwrite(file.fileno(), WIPED, 0)
+                os.fsync(file.fileno())
+                for at in range(len(WIPED), size, 1 << 20):
+                    os.pwrite(file.fileno(), bytes(min(1 << 20, size - at)), at)
+                os.fsync(file.fileno())
             finally:
                 run("ROLLBACK")
         busy, _, _ = run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        self._wipe_due = bool(busy)
+        return not busy
 
 
 _FORMS = "SELECT form, version, hash, title, xml FROM forms"

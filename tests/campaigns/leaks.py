@@ -1,9 +1,10 @@
 """Leaks: planted names, ids, phones and places are sought in everything a device writes.
 
 A device lives a day under strace: entries filled in, corrected, finished, files attached, a backup
-made. Every byte that it gave to any write call, and every file that is left (store, log, key file,
-backup, temporary files), is searched for each planted word in eight encodings. The same day on a
-plain SQLite file is the control: there each word must be found, or the search finds nothing.
+and a bundle made. Every byte that it gave to any write call, and every file that is left (store,
+log, key file, backup, bundle, temporary files), is searched for each planted word in eight
+encodings, also within zstd and zlib. The same day on a plain SQLite file is the control: there each
+word must be found, or the search finds nothing.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def a_day(luck: random.Random, planted: list[str]) -> list[list[Any]]:
     acts.append(["attach", "e2", "photo.jpg", " ".join(planted)])
     acts.append(["finish", "e1", f"<data>{' '.join(planted)}</data>"])
     acts.append(["backup", "copy.backup"])
+    acts.append(["bundle", "day.bundle"])
     acts.append(["save", "e2", "/data/after", planted[0]])
     return acts
 

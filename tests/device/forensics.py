@@ -9,13 +9,16 @@ from __future__ import annotations
 import base64
 import gzip
 import zlib
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
+import zstandard
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+ZSTD = b"\x28\xb5\x2f\xfd"
 PAGE, RESERVE, SALT = 4096, 80, 16
 
 
@@ -86,8 +89,13 @@ def _unpacked(data: bytes) -> list[tuple[str, bytes]]:
     if data[:2] == b"\x1f\x8b":
         out.append(("gzip ", gzip.decompress(data)))
     if data[:1] == b"\x78":
-        try:
+        with suppress(zlib.error):
             out.append(("zlib ", zlib.decompress(data)))
-        except zlib.error:
-            return out
+    # The protocol's messages are zstd frames, wherever in a file they lie.
+    at = data.find(ZSTD)
+    while at >= 0:
+        with suppress(zstandard.ZstdError):  # four bytes of chance
+            clear = zstandard.ZstdDecompressor().decompressobj().decompress(data[at:])
+            out.append((f"zstd at {at} ", clear))
+        at = data.find(ZSTD, at + 1)
     return out

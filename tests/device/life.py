@@ -14,8 +14,9 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from field_agent import backup, vault
+from field_agent import backup, bundle, vault
 from field_agent.store import Store
+from schemas.frames import squeeze
 from tests.device.small import HOUSEHOLD, NOW, QUICK
 
 
@@ -45,6 +46,10 @@ class Plain:
 
     def backup(self, name: str) -> None:
         (self.home / name).write_bytes("\n".join(self.db.iterdump()).encode())
+
+    def bundle(self, name: str) -> None:
+        rows = json.dumps([row[1] for row in self.db.execute("SELECT * FROM outbox")])
+        (self.home / name).write_bytes(squeeze(rows.encode()))
 
 
 class Sealed:
@@ -79,6 +84,9 @@ class Sealed:
 
     def backup(self, name: str) -> None:
         backup.write(self.store, self.home.parent / name, made="m")
+
+    def bundle(self, name: str) -> None:
+        bundle.pack(self.store, self.home.parent / name, new_id=lambda: name, now_ms=NOW)
 
 
 def main() -> None:

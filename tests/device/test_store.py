@@ -204,6 +204,58 @@ def test_with_the_disk_and_the_passphrase_no_finished_entry_can_be_read(tmp_path
     tablet.store.close()
 
 
+def test_no_log_is_removed_before_it_is_overwritten(tablet, tmp_path):
+    """SQLite removes its log when the last command closes; the disk's free blocks would keep it."""
+    (key,) = tablet.store.vault.database_keys
+    tablet.fill("e1", {"/data/name": NAMES[0]})
+    log = tablet.home / "store.db-wal"
+    kept = tmp_path / "the blocks of the log"
+    kept.hardlink_to(log)
+    assert kept.stat().st_size
+    tablet.store.close()
+    assert not log.exists()
+    assert not any(kept.read_bytes())
+    killed = copied(tablet, tmp_path / "killed")
+    tablet.again()
+    tablet.store.save("e1", "/data/phone", SECRETS[2])
+    shutil.copy(log, killed / "store.db-wal")
+    shutil.copy(tablet.home / "store.db", killed / "store.db")
+    assert planted_in(pages(killed, key), [SECRETS[2]])
+    with opened(killed):
+        assert (killed / "store.db-wal").stat().st_size == 0
+
+
+def test_a_log_that_cannot_be_wiped_now_is_wiped_later_and_nothing_fails(tablet):
+    second = Store.open(tablet.store.vault, now_ms=NOW)
+    tablet.fill("e1", {"/data/name": NAMES[0]})
+    log = tablet.home / "store.db-wal"
+    with second.snapshot():
+        second.drafts()
+        assert tablet.finish("e1").counter == 1
+        assert log.stat().st_size
+    tablet.store.keep("next", 1)
+    assert log.stat().st_size == 0
+    second.close()
+
+
+def test_a_finish_within_a_larger_transaction_is_wiped_after_it(tablet):
+    (key,) = tablet.store.vault.database_keys
+    tablet.fill("e1", {"/data/name": NAMES[0]})
+    with tablet.store.transaction():
+        tablet.finish("e1")
+        tablet.store.keep("clock", 5)
+    assert planted_in(pages(tablet.home, key), NAMES) == []
+    assert tablet.store.kept("clock") == 5
+
+
+def test_a_long_log_is_folded_into_the_file(tablet, monkeypatch):
+    monkeypatch.setattr("field_agent.store.LOG_PAGES_MAX", 3)
+    for number in range(6):
+        tablet.fill(f"e{number}", {"/data/x": "x" * 3000})
+        assert (tablet.home / "store.db-wal").stat().st_size <= 5 * 4120
+    assert len(tablet.store.drafts()) == 6
+
+
 def test_a_discarded_entry_leaves_nothing(tablet):
     (key,) = tablet.store.vault.database_keys
     tablet.fill("e1", {"/data/name": NAMES[0]})

@@ -6,6 +6,7 @@ import random  # noqa: TID251  the luck of these runs is their seed
 
 import pytest
 
+from schemas.frames import squeeze
 from tests.campaigns import leaks, powercuts
 from tests.device.forensics import encodings, planted_in
 from tests.device.tracing import NoTrace
@@ -18,6 +19,8 @@ def test_a_planted_word_is_found_in_each_of_eight_encodings(word):
         data = bytes(range(256)) + code + bytes(range(255, -1, -1))
         assert (word, name) in planted_in(data, [word])
     assert planted_in(bytes(range(256)) * 50, [word]) == []
+    packed = b"some head" + squeeze(word.encode() * 9) + b"some tail"
+    assert [one for one, _ in planted_in(packed, [word])]
 
 
 def test_nothing_planted_reaches_the_disk_in_the_clear_and_the_plain_control_is_full_of_it():
