@@ -1,4 +1,7 @@
-"""XLSForms in; interviews asked, checked and finished out. Pure."""
+"""XLSForms in; interviews asked, checked and finished out. Pure.
+
+The check of a submission is `forms.check.check`, a spreadsheet's way in `forms.xlsform`.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from forms.check import check
     from forms.choices import Choice
     from forms.context import Context
     from forms.entry import (
@@ -36,7 +38,6 @@ __all__ = [
     "Submission",
     "Unfinished",
     "WrongForm",
-    "check",
     "load",
 ]
 
@@ -48,7 +49,6 @@ _HOMES = {
     "load": "forms.form",
     "Context": "forms.context",
     "Choice": "forms.choices",
-    "check": "forms.check",
 } | dict.fromkeys(
     (
         "Changed",

@@ -10,6 +10,7 @@ from forms.itext import MEDIA
 if TYPE_CHECKING:
     from forms.entry import Entry
     from forms.instance import Cell
+    from forms.model import Control
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +55,23 @@ def offered(entry: Entry, node: Cell) -> list[Choice]:
     return found
 
 
-def values(entry: Entry, node: Cell) -> set[str]:
+def values(entry: Entry, node: Cell) -> frozenset[str] | set[str]:
     """Only what can be stored: cheaper than `offered` where nobody reads the labels."""
     control = node.defn.control
     if control is None:
         return set()
+    itemset = control.itemset
+    if itemset is None or not (itemset.nodeset.reads or itemset.nodeset.functions):
+        # The same for all entries of the form, whatever is answered.
+        known = entry.form.constant_values.get(control)
+        if known is None:
+            known = frozenset(_values(entry, node, control))
+            entry.form.constant_values[control] = known
+        return known
+    return _values(entry, node, control)
+
+
+def _values(entry: Entry, node: Cell, control: Control) -> set[str]:
     found = {one.value for one in control.items}
     if control.itemset is not None:
         take = control.itemset.value.string

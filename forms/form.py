@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import re
 import threading
@@ -120,6 +121,7 @@ class Form:
                 if action.value is not None:
                     self._note_outcome(action.value, action.target)
         self._outputs: dict[tuple[str, Path], Compiled] = {}
+        self.constant_values: dict[Control, frozenset[str]] = {}
         self._watched = False
         self._hash = ""
 
@@ -135,7 +137,15 @@ class Form:
         Raises BrokenForm with every problem found.
         """
         data = xml.encode() if isinstance(xml, str) else xml
-        return cls(data, media or {}, dialect)
+        # A form is thousands of objects that all stay: looking for garbage among them while they
+        # are made takes as long as making them.
+        collecting = gc.isenabled()
+        gc.disable()
+        try:
+            return cls(data, media or {}, dialect)
+        finally:
+            if collecting:
+                gc.enable()
 
     @property
     def hash(self) -> str:
@@ -362,15 +372,13 @@ class Form:
                 for text in (control.label, control.hint, *(one.label for one in control.items)):
                     for compiled in self.outputs(text, control.path):
                         self.graph.watch(Watcher("label", definition, compiled))
-                if control.itemset is not None:
-                    for compiled in (
-                        control.itemset.nodeset,
-                        control.itemset.label,
-                        control.itemset.value,
-                        control.itemset.shuffled,
-                    ):
-                        if compiled is not None:
-                            self.graph.watch(Watcher("choices", definition, compiled))
+                itemset = control.itemset
+                if itemset is not None:
+                    for compiled in (itemset.nodeset, itemset.value):
+                        self.graph.watch(Watcher("choices", definition, compiled))
+                    for shown in (itemset.label, itemset.shuffled):
+                        if shown is not None:
+                            self.graph.watch(Watcher("label", definition, shown))
 
     def seed_of(self, definition: Definition) -> Seed:
         assert definition.template is not None

@@ -70,8 +70,13 @@ class Graph:
         self._order(tolerant=tolerant)
         self.fresh = self._fresh_below()
         self.watchers: dict[Path, list[Watcher]] = {}
+        self.choosers: dict[Path, list[Watcher]] = {}
+        """Of the watchers, those whose choices change with the node."""
 
     def watch(self, watcher: Watcher) -> None:
+        if watcher.kind == "choices":
+            for path in watcher.compiled.reads:
+                self.choosers.setdefault(path, []).append(watcher)
         for path in watcher.compiled.reads:
             self.watchers.setdefault(path, []).append(watcher)
 

@@ -24,24 +24,29 @@ class Cell(Node):
     readonly: bool
     required: bool
 
+    def __init__(self, definition: Definition, text: str, parent: Cell | None) -> None:
+        # All in one place: a submission of a large form has thousands of these.
+        self.kind = "attribute" if definition.is_attribute else "element"
+        self.name = definition.name
+        self.ns = definition.namespace
+        self.prefix = definition.prefix
+        self.parent = parent
+        self.children = []
+        self.kids = {}
+        self.attrs = {}
+        self.text = text
+        self.relevant = True
+        self.defn = definition
+        self.index = None
+        self.own_relevant = True
+        self.own_readonly = False
+        self.readonly = False
+        self.required = False
+
 
 def cell(definition: Definition, text: str, parent: Cell | None) -> Cell:
     """A new node, not yet among its parent's children."""
-    made = Cell(
-        "attribute" if definition.is_attribute else "element",
-        definition.name,
-        ns=definition.namespace,
-        prefix=definition.prefix,
-        parent=parent,
-        text=text,
-    )
-    made.defn = definition
-    made.relevant = True
-    made.own_relevant = True
-    made.own_readonly = False
-    made.readonly = False
-    made.required = False
-    return made
+    return Cell(definition, text, parent)
 
 
 def grow(seed: Seed, parent: Cell | None) -> Cell:

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forms import BrokenForm, Context, Entry, Form, NoSuchNode, Unfinished, check
+from forms import BrokenForm, Context, Entry, Form, NoSuchNode, Unfinished
+from forms.check import check
 from forms.instance import everything, ref_of
 from forms.xlsform import compile_xlsform
 
@@ -188,7 +189,12 @@ def submission(household: Form) -> str:
         ("<region>n</region>", "<region/>", "/data/hh/region", "required"),
         ("<total>40</total>", "<total>41</total>", "/data/hh/total", "calculate"),
         ("<name>Ada</name>", "<name>Ada</name><pet>cat</pet>", "/data/hh/member[1]/pet", "unknown"),
-        ("<age>40</age>", "<age>40</age><school>no</school>", "/data/hh/member[1]/school", "irrelevant"),
+        (
+            "<age>40</age>",
+            "<age>40</age><school>no</school>",
+            "/data/hh/member[1]/school",
+            "irrelevant",
+        ),
         ("<consent>yes</consent>", "<consent>no</consent>", "/data/hh/rooms", "irrelevant"),
     ],
 )
