@@ -24,8 +24,8 @@ XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
 
 
 class Node:
-    """One node. A leaf element of an instance holds its text itself; `kids` has its element children
-    by local name, `children` all of them in document order.
+    """One node. A leaf element of an instance holds its text itself; `kids` has its element
+    children by local name, `children` all of them in document order.
 
     `relevant` takes in the groups above; `defn` belongs to whoever made the tree; `index` holds
     what has been looked up below a node that never changes.
@@ -129,7 +129,8 @@ def _parsed(data: bytes, *, keep: bool) -> Any:
         root = etree.fromstring(data, _parser(keep=keep))
     except (etree.XMLSyntaxError, ValueError) as fault:
         raise BadMarkup(f"the XML is not well-formed: {fault}") from None
-    if root.getroottree().docinfo.doctype:
+    about: Any = root.getroottree().docinfo
+    if about.doctype:
         raise BadMarkup("the XML declares a document type, which none of ours needs")
     return root
 

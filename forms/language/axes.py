@@ -59,6 +59,17 @@ def _siblings(node: Node) -> tuple[list[Node], int]:
     return around, next(number for number, one in enumerate(around) if one is node)
 
 
+def _after(node: Node) -> list[Node]:
+    around, place = _siblings(node)
+    return around[place + 1 :]
+
+
+def _before(node: Node) -> list[Node]:
+    """Nearest first."""
+    around, place = _siblings(node)
+    return around[:place][::-1]
+
+
 def _with_below(node: Node) -> list[Node]:
     return [node, *node.below()]
 
@@ -116,8 +127,8 @@ AXES: Mapping[str, Callable[[Node], list[Node]]] = {
     "ancestor-or-self": lambda node: [node, *_ancestors(node)],
     "following": _following,
     "preceding": _preceding,
-    "following-sibling": lambda node: (lambda found: found[0][found[1] + 1 :])(_siblings(node)),
-    "preceding-sibling": lambda node: (lambda found: found[0][: found[1]][::-1])(_siblings(node)),
+    "following-sibling": _after,
+    "preceding-sibling": _before,
     "namespace": _namespaces,
 }
 _KINDS = {

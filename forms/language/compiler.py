@@ -294,7 +294,7 @@ class Compiler:
             one, other = conversions.number(left), conversions.number(right)
             return Code("b", lambda n, f: compare(one(n, f), other(n, f)), constant=constant)
         if left.kind == "d" and right.kind in {"n", "s"}:
-            nodes, number = left.run, conversions.number(right)
+            nodes, number = conversions.nodes(left), conversions.number(right)
             to_number = conversions.number_of_text
 
             def left_nodes(node: Node, frame: Frame) -> bool:
@@ -302,10 +302,7 @@ class Compiler:
                 if not found:
                     return False
                 limit = number(node, frame)
-                return any(
-                    compare(to_number(one.string_value(), frame), limit)
-                    for one in found  # type: ignore[union-attr]
-                )
+                return any(compare(to_number(one.string_value(), frame), limit) for one in found)
 
             return Code("b", left_nodes)
         one_value, other_value = left.run, right.run
@@ -325,7 +322,7 @@ class Compiler:
         if (left.kind == "s" and right.kind == "d") or (left.kind in "nb" and right.kind == "d"):
             left, right = right, left
         kinds = left.kind + right.kind
-        if kinds == "ds" or kinds == "dd":
+        if kinds in {"ds", "dd"}:
             return self._equal_nodes(left, right, negated=negated)
         if kinds == "ss":
             a, b = left.run, right.run
@@ -333,12 +330,12 @@ class Compiler:
                 return Code("b", lambda n, f: a(n, f) != b(n, f), constant=constant)
             return Code("b", lambda n, f: a(n, f) == b(n, f), constant=constant)
         if kinds == "dn":
-            nodes, number = left.run, cast("Callable[[Node, Frame], float]", right.run)
+            nodes, number = conversions.nodes(left), conversions.number(right)
             to_number = conversions.number_of_text
 
             def number_among(node: Node, frame: Frame) -> bool:
                 wanted = number(node, frame)
-                for one in nodes(node, frame):  # type: ignore[union-attr]
+                for one in nodes(node, frame):
                     if (to_number(one.string_value(), frame) == wanted) is not negated:
                         return True
                 return False
@@ -369,13 +366,13 @@ class Compiler:
             return self._equal_single(left, right, negated=negated)
         a, b = left.run, right.run
         if right.kind == "s":
+            nodes = conversions.nodes(left)
 
             def text_among(node: Node, frame: Frame) -> bool:
                 wanted = b(node, frame)
-                for one in a(node, frame):  # type: ignore[union-attr]
-                    if (one.string_value() == wanted) is not negated:
-                        return True
-                return False
+                return any(
+                    (one.string_value() == wanted) is not negated for one in nodes(node, frame)
+                )
 
             return Code("b", text_among)
         return Code(
@@ -647,9 +644,8 @@ class Compiler:
 
     def _move(self, step: Step, where: Where | None) -> Callable[[list[Node], Frame], list[Node]]:
         if self.conversions.java and (step.axis not in COLLECTS or step.test.endswith(":*")):
-            raise self.fail(
-                f"Collect does not follow {step.axis}::{step.test} ({', '.join(sorted(COLLECTS))} it does)"
-            )
+            follows = ", ".join(sorted(COLLECTS))
+            raise self.fail(f"Collect follows {follows}, not {step.axis}::{step.test}")
         take = axes.taker(step.axis, step.test, self.scope)
         keep = [self._predicate(one, where) for one in step.predicates]
         tidy = step.axis not in {"child", "attribute", "self"}
@@ -697,6 +693,7 @@ class Compiler:
 
             return pick
         code = self._inside(expr, where)
+        holds: Callable[[Node, Frame], bool]
         if code.kind == "n":
             number = cast("Callable[[Node, Frame], float]", code.run)
 

@@ -43,7 +43,7 @@ class Env(Protocol):
 
 
 class Frame:
-    """One running of an expression: where it began, where a predicate stands, what is left to spend."""
+    """One run of an expression: where it began, where a predicate stands, what may be spent."""
 
     __slots__ = ("current", "env", "left", "place", "size")
 
@@ -75,7 +75,7 @@ class Scope:
     namespaces: object = None
     dialect: str = "collect"
     late: bool = False
-    """A wrong call is refused only when it is reached, as a browser does; else when it is compiled."""
+    """A wrong call is refused only when it is reached, as a browser does."""
     bare_names: bool = True
     """Names in paths match whatever their namespace, as ODK's forms are written."""
 
@@ -237,11 +237,11 @@ class Conversions:
         if code.kind == "s":
             return cast("Callable[[Node, Frame], str]", run)
         if code.kind == "d":
-            text_of = self.text_of
+            text_of, nodes = self.text_of, self.nodes(code)
 
             def first(node: Node, frame: Frame) -> str:
-                nodes = run(node, frame)
-                return text_of(nodes[0]) if nodes else ""  # type: ignore[index]
+                found = nodes(node, frame)
+                return text_of(found[0]) if found else ""
 
             return first
         to_text = self.to_text

@@ -21,7 +21,7 @@ WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
 def moment(text: str, zone: tzinfo) -> datetime | None:
-    """The moment of an ISO date (its first one, in `zone`) or dateTime; None where it is neither."""
+    """The moment of an ISO date (its first one, in `zone`) or dateTime; None for neither."""
     if not _LIKE_DATE.match(text):
         return None
     day_text, tee, clock_text = text.partition("T")
@@ -102,7 +102,7 @@ def formatted(
     months: Sequence[str] = MONTHS,
     weekdays: Sequence[str] = WEEKDAYS,
 ) -> str | None:
-    """ODK XForms, format-date-time(): %Y %y %m %n %b %d %e %H %h %M %S %3 %a %%; None for others."""
+    """ODK XForms, format-date-time(): %Y %y %m %n %b %d %e %H %h %M %S %3 %a %%; else None."""
     parts = []
     place = 0
     while place < len(pattern):

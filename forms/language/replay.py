@@ -1,4 +1,4 @@
-"""One evaluation as the conformance files write it: an expression, a document, and what comes out."""
+"""One evaluation as the conformance files write it: an expression, a document, what comes out."""
 
 from __future__ import annotations
 
@@ -217,7 +217,7 @@ def _repeats(root: Node) -> tuple[frozenset[tuple[str, ...]], frozenset[tuple[st
     """All generic paths below the root, and those at which some parent has several."""
     paths: set[tuple[str, ...]] = set()
     several: set[tuple[str, ...]] = set()
-    waiting = [(root, (root.name,))]
+    waiting: list[tuple[Node, tuple[str, ...]]] = [(root, (root.name,))]
     while waiting:
         node, path = waiting.pop()
         paths.add(path)
@@ -257,8 +257,7 @@ def _evaluated(case: dict[str, Any]) -> dict[str, Any]:
     known = dict(_KNOWN)
     for node in document.below():
         for prefix, uri in (node.index or {}).get(DECLARED, {}).items():
-            if prefix:
-                known[prefix] = uri
+            known[prefix or "xmlns"] = uri
     paths, several = _repeats(root)
     xforms = bool(case.get("xforms"))
     scope = Scope(

@@ -6,10 +6,12 @@ import math
 from typing import TYPE_CHECKING
 
 from forms.language.core import Code
-from forms.language.functions.numbers import _several
+from forms.language.functions.numbers import several
 from forms.language.functions.table import function, simple
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from forms.language.compiler import Compiler
     from forms.language.core import Frame, Value
     from forms.language.syntax import Expr
@@ -103,13 +105,13 @@ def _checklist(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) ->
     return Code("b", enough)
 
 
-def _truths(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-untyped-def] # noqa: ANN202 - a run
+def _truths(compiler: Compiler, expr: Expr, where: Where) -> Callable[[Node, Frame], list[bool]]:
     code = compiler.compile(expr, where)
     conversions = compiler.conversions
     if code.kind != "d":
         truth = conversions.truth(code)
         return lambda node, frame: [truth(node, frame)]
-    run = code.run
+    run = conversions.nodes(code)
     if conversions.java:
         # A typed answer counts by its value; a text whenever there is one, "0" and "false" too.
         return lambda node, frame: [conversions.truth_of_nodes([one]) for one in run(node, frame)]
@@ -124,7 +126,7 @@ def _weighted(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
         compiler.conversions.number(compiler.compile(one, where)) for one in arguments[:2]
     )
     truths = [_truths(compiler, one, where) for one in arguments[2::2]]
-    weights = _several(compiler, arguments[3::2], where)
+    weights = several(compiler, arguments[3::2], where)
 
     def enough(node: Node, frame: Frame) -> bool:
         total = 0.0

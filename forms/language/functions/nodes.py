@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from forms.language.core import NAN, Code
 from forms.language.functions.table import function
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from forms.language.compiler import Compiler
     from forms.language.core import Frame, Value
-    from forms.language.syntax import Expr
+    from forms.language.syntax import Expr, Step
 
     Where = tuple[str, ...] | None
 
@@ -128,8 +128,8 @@ def _pulldata(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
                 for cell in item.kids.get(key_column, ())[:1]:
                     index.setdefault(cell.string_value(), item)
             root.index[key_column,] = index
-        item = index.get(key)
-        cells = item.kids.get(column) if item is not None else None
+        row: Node | None = index.get(key)
+        cells = row.kids.get(column) if row is not None else None
         return cells[0].string_value() if cells else ""
 
     return Code("s", pulled)
@@ -143,13 +143,12 @@ def _indexed_repeat(compiler: Compiler, arguments: tuple[Expr, ...], where: Wher
     """
     if len(arguments) % 2 == 0:
         raise compiler.fail("indexed-repeat() takes a node and 1 to 3 pairs of repeat and place")
-    from forms.language.syntax import Step  # noqa: PLC0415 - beside its one use
-
     compiler.crosses = True
     target = _absolute(compiler, arguments[0], where)
-    pairs: list[tuple[tuple[str, ...], Expr]] = []
-    for number in range(1, len(arguments), 2):
-        pairs.append((_absolute(compiler, arguments[number], where), arguments[number + 1]))
+    pairs = [
+        (_absolute(compiler, arguments[number], where), arguments[number + 1])
+        for number in range(1, len(arguments), 2)
+    ]
     places: dict[tuple[str, ...], Callable[[Node, Frame], float]] = {}
     for path, place in pairs:
         if target[: len(path)] != path:
@@ -165,7 +164,6 @@ def _indexed_repeat(compiler: Compiler, arguments: tuple[Expr, ...], where: Wher
     for number in range(1, len(target)):
         path = target[: number + 1]
         steps.append((target[number], places.get(path)))
-    del Step
     at = compiler.at
 
     def found(node: Node, frame: Frame) -> list[Node]:
@@ -207,9 +205,9 @@ def _line(node: Node, root: Node) -> list[Node]:
 def _absolute(compiler: Compiler, expr: Expr, where: Where) -> tuple[str, ...]:
     """The generic path that a path without predicates leads to."""
     base: tuple[str, ...] | None = None
-    steps = ()
+    steps: tuple[Step, ...] = ()
     if isinstance(expr, Path):
-        steps = expr.steps  # type: ignore[assignment] # narrowed here
+        steps = expr.steps
         if expr.start == "/":
             base = ()
         elif expr.start == "":
@@ -371,7 +369,7 @@ def _lang(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
 
 @function("jr:choice-name", least=2, most=2)
 def _choice_name(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
-    """What the choice of this name is called; the second argument is the question's path, as text."""
+    """What the choice of this name is called; the second argument is the question's path."""
     value = compiler.conversions.string(compiler.compile(arguments[0], where))
     path_code = compiler.compile(arguments[1], where)
     if isinstance(arguments[1], Literal):
@@ -438,7 +436,7 @@ def _uuid(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
         length = int(wanted) if math.isfinite(wanted) else 0
         made = ""
         while len(made) < min(length, 1000):
-            made += cast("str", frame.env.new_uuid()).replace("-", "")
+            made += frame.env.new_uuid().replace("-", "")
         return made[: max(0, min(length, 1000))]
 
     return Code("s", cut)

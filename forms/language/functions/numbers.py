@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from forms.language.compiler import Compiler
-    from forms.language.core import Frame
+    from forms.language.core import Conversions, Frame
     from forms.language.syntax import Expr
     from forms.tree import Node
 
@@ -133,7 +133,7 @@ def _logarithm(work: Callable[[float], float]) -> Callable[[float], float]:
     return lambda number: -math.inf if number == 0 else guarded(number)
 
 
-for _name, _work in {
+_WORKS: dict[str, Callable[[float], float]] = {
     "abs": abs,
     "sin": _guarded(math.sin),
     "cos": _guarded(math.cos),
@@ -146,7 +146,8 @@ for _name, _work in {
     "exp10": _guarded(lambda number: math.pow(10, number)),
     "log": _logarithm(math.log),
     "log10": _logarithm(math.log10),
-}.items():
+}
+for _name, _work in _WORKS.items():
     simple(_name, takes="n", gives="n")(_work)
 
 
@@ -167,32 +168,26 @@ def _random(
     return Code("n", lambda _node, frame: frame.env.random())
 
 
-def _several(
+def several(
     compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None
 ) -> list[Callable[[Node, Frame], list[float]]]:
     """From each argument the numbers of all its nodes, or its one number. Blanks are NaN."""
-    conversions = compiler.conversions
-    runs = []
-    for one in arguments:
-        code = compiler.compile(one, where)
-        if code.kind in {"d", "v"}:
-            run, to_number = code.run, conversions.to_number
+    return [_numbers_of(compiler.conversions, compiler.compile(one, where)) for one in arguments]
 
-            def every(node: Node, frame: Frame, run=run) -> list[float]:  # type: ignore[no-untyped-def] # noqa: ANN001 - bound early
-                value = run(node, frame)
-                if not isinstance(value, list):
-                    return [to_number(value, frame)]
-                return [to_number([each], frame) for each in value]
 
-            runs.append(every)
-        else:
-            number = conversions.number(code)
+def _numbers_of(conversions: Conversions, code: Code) -> Callable[[Node, Frame], list[float]]:
+    if code.kind not in {"d", "v"}:
+        number = conversions.number(code)
+        return lambda node, frame: [number(node, frame)]
+    run, to_number = code.run, conversions.to_number
 
-            def single(node: Node, frame: Frame, number=number) -> list[float]:  # type: ignore[no-untyped-def] # noqa: ANN001 - bound early
-                return [number(node, frame)]
+    def every(node: Node, frame: Frame) -> list[float]:
+        value = run(node, frame)
+        if not isinstance(value, list):
+            return [to_number(value, frame)]
+        return [to_number([each], frame) for each in value]
 
-            runs.append(single)
-    return runs
+    return every
 
 
 @function("sum", least=1, most=1, core=True)
@@ -219,7 +214,7 @@ def _extreme(names: tuple[str, ...], choose: Callable[[list[float]], float]) -> 
     def _build(
         compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None
     ) -> Code:
-        runs = _several(compiler, arguments, where)
+        runs = several(compiler, arguments, where)
         java = compiler.conversions.java
 
         def chosen(node: Node, frame: Frame) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from forms.language.core import Code
@@ -59,7 +60,7 @@ def apart_by_cosines(one: Point, other: Point) -> float:
 
 
 def length(line: list[Point], between: Callable[[Point, Point], float] = apart) -> float:
-    return sum((between(a, b) for a, b in zip(line, line[1:], strict=False)), 0.0)
+    return sum((between(a, b) for a, b in pairwise(line)), 0.0)
 
 
 def enclosed(shape: list[Point]) -> float:
@@ -85,9 +86,7 @@ def enclosed_flat(shape: list[Point]) -> float:
         ((lat - latitude) * metres_a_degree, (lon - longitude) * metres_a_degree * cosine(lat))
         for lat, lon in shape[1:]
     ]
-    return abs(
-        sum((y1 * x2 - x1 * y2) / 2 for (y1, x1), (y2, x2) in zip(flat, flat[1:], strict=False))
-    )
+    return abs(sum((y1 * x2 - x1 * y2) / 2 for (y1, x1), (y2, x2) in pairwise(flat)))
 
 
 def cosine(degrees: float) -> float:
@@ -132,7 +131,7 @@ def cross(a: Point, b: Point, c: Point, d: Point) -> bool:
 
 
 def crosses_itself(line: list[Point]) -> bool:
-    stretches = list(zip(line, line[1:], strict=False))
+    stretches = list(pairwise(line))
     closed = len(line) > 2 and line[0] == line[-1]
     for number, one in enumerate(stretches):
         for later in range(number + 2, len(stretches)):

@@ -7,7 +7,7 @@ import binascii
 import hashlib
 import math
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import re2
 
@@ -17,8 +17,10 @@ from forms.language.functions.table import function, simple
 from forms.language.syntax import BadExpression
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from forms.language.compiler import Compiler
-    from forms.language.core import Frame
+    from forms.language.core import Conversions, Frame
     from forms.language.syntax import Expr
     from forms.tree import Node
 
@@ -44,37 +46,29 @@ def _here(compiler: Compiler, where: tuple[str, ...] | None) -> Code:
     return Code("d", lambda node, _frame: [node], where=where)
 
 
-def _pieces(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None):  # type: ignore[no-untyped-def] # noqa: ANN202 - a list of runs
+def _pieces(
+    compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None
+) -> list[Callable[[Node, Frame], list[str]]]:
     """From each argument the texts of all its nodes, or its one text."""
-    conversions = compiler.conversions
-    runs = []
-    for one in arguments:
-        code = compiler.compile(one, where)
-        if code.kind == "d":
-            nodes, text_of = code.run, conversions.text_of
+    return [_texts_of(compiler.conversions, compiler.compile(one, where)) for one in arguments]
 
-            def every(node: Node, frame: Frame, nodes=nodes) -> list[str]:  # type: ignore[no-untyped-def] # noqa: ANN001 - bound early
-                return [text_of(each) for each in nodes(node, frame)]
 
-            runs.append(every)
-        elif code.kind == "v":
-            run, to_text = code.run, conversions.to_text
+def _texts_of(conversions: Conversions, code: Code) -> Callable[[Node, Frame], list[str]]:
+    if code.kind == "d":
+        nodes, text_of = conversions.nodes(code), conversions.text_of
+        return lambda node, frame: [text_of(each) for each in nodes(node, frame)]
+    if code.kind != "v":
+        text = conversions.string(code)
+        return lambda node, frame: [text(node, frame)]
+    run = code.run
 
-            def either(node: Node, frame: Frame, run=run) -> list[str]:  # type: ignore[no-untyped-def] # noqa: ANN001 - bound early
-                value = run(node, frame)
-                if isinstance(value, list):
-                    return [conversions.text_of(each) for each in value]
-                return [to_text(value)]
+    def either(node: Node, frame: Frame) -> list[str]:
+        value = run(node, frame)
+        if isinstance(value, list):
+            return [conversions.text_of(each) for each in value]
+        return [conversions.to_text(value)]
 
-            runs.append(either)
-        else:
-            text = conversions.string(code)
-
-            def single(node: Node, frame: Frame, text=text) -> list[str]:  # type: ignore[no-untyped-def] # noqa: ANN001 - bound early
-                return [text(node, frame)]
-
-            runs.append(single)
-    return runs
+    return either
 
 
 @function("concat", least=0, most=None, core=True)
@@ -205,7 +199,7 @@ def _spaces(text: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def pattern(text: str) -> re2.Pattern:  # type: ignore[name-defined] # re2 has no types
+def pattern(text: str) -> Any:
     """The pattern in RE2, whose time is linear in the text: none is catastrophic.
 
     Raises BadExpression for what RE2 does not have (look-around, back-references).
