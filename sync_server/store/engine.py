@@ -101,6 +101,9 @@ class Store:
         """Runs `work` in a transaction that sees one moment, and undoes whatever it wrote."""
         try:
             with self.engine.connect() as tx:
+                if not self.sqlite:
+                    # One snapshot, and never a reason for a writer (or this reader) to try again.
+                    tx = tx.execution_options(isolation_level="REPEATABLE READ")
                 try:
                     return work(tx)
                 finally:
