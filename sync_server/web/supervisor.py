@@ -39,6 +39,13 @@ def blueprint(desk: Desk) -> Blueprint:
         static_url_path="/static",
     )
 
+    # Whoever types the server's bare address is an officer: devices know their paths.
+    pages.record_once(
+        lambda made: made.app.add_url_rule(
+            "/", "home", lambda: redirect(url_for("desk.waiting"), 303)
+        )
+    )
+
     def session() -> Session | None:
         token = request.cookies.get(COOKIE, "")
         return officers.session_of(desk, token) if token else None
