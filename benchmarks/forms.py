@@ -293,7 +293,12 @@ def run(*, quick: bool) -> list[Row]:
             beside(f"{name}: open", "ms", mine.load_ms, peer and peer.load_ms, goal=load),
             beside(f"{name}: fill", "/s", mine.fill_rate, peer and peer.fill_rate, goal=filling),
             beside(
-                f"{name}: check", "/s", mine.check_rate, peer and peer.check_rate, checking, least
+                f"{name}: check",
+                "/s",
+                mine.check_rate,
+                peer and peer.check_rate,
+                goal=checking,
+                least=least,
             ),
             Row(
                 f"{name}: faulty interviews found",
