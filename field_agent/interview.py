@@ -52,9 +52,9 @@ def hold(interview: Interview, terminal: Terminal) -> Finished | None:
 
 
 def _walk(interview: Interview, terminal: Terminal) -> Finished:
-    passed: list[str] = []
+    passed = _passed(interview)
     notes: set[str] = set()
-    at = _first(interview)
+    at: str | None = None
     while True:
         state = _next(interview, terminal, at, notes, set(passed))
         if state is None:
@@ -99,12 +99,15 @@ class _Again(Exception):  # noqa: N818  as above
     """The same question once more."""
 
 
-def _first(interview: Interview) -> str | None:
-    """Where a resumed entry goes on: at the first question that has no answer."""
-    asked = list(interview.questions())
-    if not any(one.value for one in asked):
-        return None
-    return next((one.ref for one in asked if not one.value), None)
+def _passed(interview: Interview) -> list[str]:
+    """Where a resumed entry goes on: behind the answers that were given before it was left."""
+    refs: list[str] = []
+    given = 0
+    for state in interview.questions():
+        refs.append(state.ref)
+        if state.value:
+            given = len(refs)
+    return refs[:given]
 
 
 def _next(

@@ -509,7 +509,7 @@ class Run:
 
     def _smaller(self, pace: Pace, outgoing: Outgoing) -> None:
         pace.was_cut()
-        if outgoing.weight > 2 * pace.size and len(outgoing.counters) > 1:
+        if outgoing.weight > 1.25 * pace.size and len(outgoing.counters) > 1:
             self._give_up(outgoing)
 
     def _give_up(self, outgoing: Outgoing) -> None:
@@ -551,11 +551,10 @@ class Run:
         """Send what is left of files, the smallest first; whether there was anything to send."""
         waiting = sorted(self._store.attachments(), key=lambda one: (one.size - one.sent, one.hash))
         ready = [one for one in waiting if self._store.receipt_of(one.counter) is not None]
-        for one in ready:
-            self._attachment(one)
-        return bool(ready)
+        return any([self._attachment(one) for one in ready])
 
-    def _attachment(self, one: SealedAttachment) -> None:
+    def _attachment(self, one: SealedAttachment) -> bool:
+        """Whether the server holds it whole now, by its own word."""
         at: int | None = one.sent
         while True:
             try:
@@ -572,11 +571,15 @@ class Run:
                 at = None
             except Refused as error:
                 code = error.problem.code
+                if code == "blob-unknown":
+                    # The server lost the entry that names it: a round sends that again first.
+                    return False
                 if code not in {"blob-offset", "blob-differs"} and not error.problem.kind.again:
                     raise
                 self._failed(error.problem.sentence(), met=True)
                 at = None
         self.outcome.attachments += 1
+        return True
 
     def _held(self, one: SealedAttachment) -> int:
         answer = self._means.link.ask("HEAD", BLOBS + one.hash)

@@ -1,0 +1,1 @@
+"""The round between device and server, over every kind of bad wire."""
