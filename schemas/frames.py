@@ -82,7 +82,10 @@ def load_json(data: bytes) -> dict[str, Any]:
     """A JSON object of bounded depth with no key twice. Raises `Refused("malformed")`."""
     _bounded(data)
     try:
-        value = json.loads(data, object_pairs_hook=_once, parse_constant=_no_constant)
+        # Decoded here: json would guess at UTF-16, and let halves of characters pass.
+        value = json.loads(data.decode(), object_pairs_hook=_once, parse_constant=_no_constant)
+        if b"\\u" in data:
+            canonical(value)
     except (ValueError, RecursionError) as error:
         raise Refused("malformed", "not JSON in UTF-8") from error
     if not isinstance(value, dict):

@@ -43,7 +43,6 @@ from schemas.signing import (
     request_bytes,
     text,
 )
-from schemas.ticket import Ticket
 from sync_server import signatures
 from sync_server.checking import Inline
 from sync_server.desk import Config, Desk, prepare
@@ -54,6 +53,8 @@ from sync_server.web.app import create_app
 if TYPE_CHECKING:
     from flask.testing import FlaskClient
     from werkzeug.test import TestResponse
+
+    from schemas.ticket import Ticket
 
 FORM = """
 | survey   |         |           |          |            |

@@ -39,7 +39,7 @@ def test_an_attachment_goes_up_in_pieces_and_from_where_it_broke_off(desk, table
     assert desk.store.read(lambda tx: blobs.content(tx, tablet.area, name)) == data
 
 
-def test_what_does_not_have_its_hash_at_the_end_is_dropped_whole(desk, tablet):
+def test_what_does_not_have_its_hash_at_the_end_is_dropped_whole(tablet):
     name, data = photo()
     tablet.round([tablet.seal(attachments=[(name, len(data))])], "b1")
     patch(tablet, name, 0, data[:2000])
@@ -77,7 +77,7 @@ def test_the_smallest_are_asked_for_first(tablet):
     assert set(told.blobs) == set(sizes)
 
 
-def test_a_form_comes_down_in_pieces_with_each_piece_signed(desk, tablet, visits):
+def test_a_form_comes_down_in_pieces_with_each_piece_signed(tablet, visits):
     got = b""
     while len(got) < visits.size:
         reply = tablet.send(

@@ -77,7 +77,7 @@ def test_a_name_that_cannot_be_is_refused_with_what_can(desk, name):
         enrol.make_code(desk, area="north", device=name)
 
 
-def test_two_devices_never_share_a_name(desk, client):
+def test_two_devices_never_share_a_name(desk):
     enrol.make_code(desk, area="north", device="t1")
     with pytest.raises(Unfit, match="another --name"):
         enrol.make_code(desk, area="south", device="t1")
@@ -94,7 +94,7 @@ def test_a_mistyped_code_is_noticed_before_it_is_sent():
         Ticket.parse(wrong)
 
 
-def test_nobody_is_believed_without_the_devices_signature(desk, tablet):
+def test_nobody_is_believed_without_the_devices_signature(tablet):
     body = pack_round(tablet.asked())
     tablet.key = Ed25519PrivateKey.generate()
     reply = tablet.send("POST", "/sync/v1/round", body)
@@ -103,7 +103,7 @@ def test_nobody_is_believed_without_the_devices_signature(desk, tablet):
     assert reply.status_code == 401
 
 
-def test_a_signature_is_for_one_path_and_one_body(desk, tablet):
+def test_a_signature_is_for_one_path_and_one_body(tablet):
     good = pack_round(tablet.asked())
     other = pack_round(tablet.asked(unsent=9))
     signed = tablet.send("POST", "/sync/v1/round", good)
@@ -125,7 +125,7 @@ def test_a_revoked_device_is_told_so_by_the_servers_own_word_and_nothing_else(de
     assert listed.revoked_why == "stolen"
 
 
-def test_an_unknown_device_is_not_told_to_erase_itself(desk, tablet):
+def test_an_unknown_device_is_not_told_to_erase_itself(tablet):
     tablet.device = "somebody"
     reply = tablet.send("POST", "/sync/v1/round", pack_round(tablet.asked()))
     assert (reply.status_code, code_of(reply)) == (401, "device-unknown")

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from dataclasses import replace
 
+import pytest
 from sqlalchemy import func, select
 
 from schemas.messages import pack_reply, pack_round, unpack_reply
@@ -114,7 +115,7 @@ def test_another_devices_envelope_is_not_taken_from_this_one(desk, client, visit
     assert state_of(desk) == []
 
 
-def test_a_flipped_bit_is_never_receipted(desk, tablet):
+def test_a_flipped_bit_is_never_receipted(tablet):
     sealed = bytearray(tablet.seal())
     sealed[-80] ^= 1
     told = tablet.round([bytes(sealed)], "b1")
@@ -147,9 +148,7 @@ def test_an_older_version_still_counts_after_a_newer_one_is_published(desk, tabl
     assert [one["version"] for one in told.forms["list"]] == ["2"]
 
 
-def test_a_submission_for_a_key_that_is_elsewhere_waits_and_opens_when_the_key_comes(
-    url, clock, desk, tablet
-):
+def test_a_submission_for_a_key_that_is_elsewhere_waits_and_opens_when_the_key_comes(desk, tablet):
     sealed = tablet.seal()
     poor = replace(desk, keys=replace(desk.keys, sealing=()))
     from sync_server.checking import Inline
@@ -262,12 +261,12 @@ def test_a_server_restored_from_an_old_backup_is_noticed_and_fed_again(tmp_path,
     restored.close()
 
 
-def test_a_device_cannot_begin_an_epoch_by_making_a_cursor_up(desk, tablet):
+def test_a_device_cannot_begin_an_epoch_by_making_a_cursor_up(tablet):
     tablet.cursor = "first.9999.9999.AAAAAAAAAAAA"
     assert tablet.round().epoch == "first"
 
 
-def test_what_is_opened_lies_encrypted_in_the_database(desk, tablet, tmp_path):
+def test_what_is_opened_lies_encrypted_in_the_database(desk, tablet):
     tablet.round([tablet.seal(visit(f"uuid:{tablet.device}-1", head="Planted-Zainab"))], "b1")
     (row,) = desk.store.read(lambda tx: tx.execute(select(submissions)).all())
     assert "Planted-Zainab" in intake.opened(desk, row).xml
@@ -281,12 +280,8 @@ def test_what_is_opened_lies_encrypted_in_the_database(desk, tablet, tmp_path):
 
 def test_a_value_moved_to_another_row_does_not_open(desk):
     sealed = desk.at_rest.seal("submissions/a/b/1/x", b"hers")
-    try:
+    with pytest.raises(Refused, match="seal"):
         desk.at_rest.open("submissions/a/b/2/x", sealed)
-    except Refused as error:
-        assert error.problem.code == "seal-broken"
-    else:
-        raise AssertionError("it opened elsewhere")
 
 
 def test_the_count_of_what_is_held_follows_gaps(desk, tablet):

@@ -1,0 +1,177 @@
+"""The database under the intake: whole or not at all, durable before anyone hears of it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from sqlalchemy import func, insert, select, text
+
+from sync_server.store.engine import last_sequence, metadata, next_sequence, open_store
+from sync_server.store.intake_tables import epochs, facts
+
+
+@pytest.fixture
+def store(url):
+    found = open_store(url)
+    found.create()
+    yield found
+    found.close()
+
+
+def note(tx, name: str) -> None:
+    tx.execute(insert(facts).values(area="", name=name, value="x"))
+
+
+def noted(store) -> int:
+    return store.read(lambda tx: tx.execute(select(func.count()).select_from(facts)).scalar_one())
+
+
+def test_a_work_that_fails_leaves_nothing(store):
+    def work(tx):
+        note(tx, "one")
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        store.transaction(work)
+    assert noted(store) == 0
+
+
+def test_a_work_that_fails_does_not_undo_the_ones_it_shares_a_commit_with(store):
+    gate = threading.Event()
+    wrong: list[str] = []
+
+    def run(number: int) -> None:
+        def work(tx):
+            gate.wait(5)
+            note(tx, f"n{number}")
+            if number % 3 == 0:
+                raise LookupError(number)
+
+        try:
+            store.transaction(work)
+        except LookupError as error:
+            wrong.append(str(error))
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(12)]
+    for thread in threads:
+        thread.start()
+    gate.set()
+    for thread in threads:
+        thread.join()
+    assert sorted(wrong, key=int) == ["0", "3", "6", "9"]
+    assert noted(store) == 8
+
+
+def test_places_are_given_without_gaps_in_the_order_of_commits(store):
+    def run() -> None:
+        for _ in range(10):
+            store.transaction(lambda tx: next_sequence(tx, "north"), lock="north")
+
+    threads = [threading.Thread(target=run) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert store.read(lambda tx: last_sequence(tx, "north")) == 40
+    assert store.transaction(lambda tx: next_sequence(tx, "north", 5)) == 41
+    assert store.read(lambda tx: last_sequence(tx, "south")) == 0
+
+
+def test_two_that_decide_on_what_they_read_never_both_decide(store):
+    """Write skew: each sees no epoch and would make one. Serializable isolation lets one only."""
+    barrier = threading.Barrier(2, timeout=5)
+    tried: list[int] = []
+
+    def run(number: int) -> None:
+        def work(tx) -> bool:
+            tried.append(number)
+            found = tx.execute(select(func.count()).select_from(epochs)).scalar_one()
+            if len(tried) <= 2 and not store.sqlite:
+                barrier.wait()
+            if found:
+                return False
+            tx.execute(insert(epochs).values(area="", epoch=f"e{number}", begun_ms=1, why=""))
+            return True
+
+        made.append(store.transaction(work))
+
+    made: list[bool] = []
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(made) == [False, True]
+    if not store.sqlite:
+        assert len(tried) > 2, "PostgreSQL refused one of the two, and it was tried again"
+
+
+def test_a_reader_never_writes(store):
+    store.read(lambda tx: note(tx, "one"))
+    assert noted(store) == 0
+
+
+def test_a_work_inside_a_work_is_a_mistake_and_no_deadlock(store):
+    if not store.sqlite:
+        pytest.skip("PostgreSQL gives the inner work its own connection")
+    with pytest.raises(RuntimeError, match="has one already"):
+        store.transaction(lambda _: store.transaction(lambda tx: note(tx, "inner")))
+
+
+def test_works_handed_in_before_the_end_are_finished(store):
+    threads = [
+        threading.Thread(target=store.transaction, args=(lambda tx, n=n: note(tx, f"n{n}"),))
+        for n in range(5)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    url = store.engine.url.render_as_string(hide_password=False)
+    store.close()
+    again = open_store(url)
+    assert noted(again) == 5
+    again.close()
+
+
+def test_sqlite_is_set_so_that_a_power_cut_takes_nothing_acknowledged(tmp_path):
+    store = open_store(f"sqlite:///{tmp_path / 'r.db'}")
+    store.create()
+    said = store.read(
+        lambda tx: [
+            tx.execute(text(f"pragma {name}")).scalar()
+            for name in ("journal_mode", "synchronous", "secure_delete", "temp_store")
+        ]
+    )
+    assert said == ["wal", 2, 1, 2]
+    store.close()
+
+
+def test_area_leads_every_key_of_the_intake():
+    from sync_server.store import intake_tables
+
+    mine = [
+        table for table in metadata.sorted_tables if vars(intake_tables).get(table.name) is table
+    ]
+    assert len(mine) >= 14
+    for table in mine:
+        assert next(iter(table.primary_key.columns)).name == "area", table.name
+        for index in table.indexes:
+            assert next(iter(index.columns)).name == "area", index.name
+
+
+def test_the_time_of_a_long_read_is_one_moment(store):
+    store.transaction(lambda tx: note(tx, "one"))
+    seen = []
+
+    def look(tx):
+        seen.append(tx.execute(select(func.count()).select_from(facts)).scalar_one())
+        writer = threading.Thread(target=store.transaction, args=(lambda tx: note(tx, "two"),))
+        writer.start()
+        writer.join()
+        seen.append(tx.execute(select(func.count()).select_from(facts)).scalar_one())
+
+    store.read(look)
+    assert seen == [1, 1]
+    assert noted(store) == 2
