@@ -517,10 +517,12 @@ def take(ctx: click.Context, file: Path, receipts: Path | None, as_json: bool) -
 
     back = receipts or file.with_name(file.name + ".receipts")
     fresh = back.with_name(back.name + ".part")
-    with file.open("rb") as source, fresh.open("w+b") as out:
-        rows = act(desk_of(ctx), source, out)
-        out.flush()
-    fresh.replace(back)
+    try:
+        with file.open("rb") as source, fresh.open("w+b") as out:
+            rows = act(desk_of(ctx), source, out)
+        fresh.replace(back)
+    finally:
+        fresh.unlink(missing_ok=True)
     show(rows, ("device", "received", "refused", "parked", "files", "problem"), json_too=as_json)
     say(f"Carry back: {back}")
     if any(row["problem"] for row in rows):
@@ -592,7 +594,7 @@ password_file = click.option(
 
 
 def password_of(file: Path | None, ask: str, *, twice: bool = False) -> str:
-    """A password from a file's first line, or from a prompt without echo; never from an argument."""
+    """A password from a file's first line or a prompt without echo, never from an argument."""
     if file is not None:
         return (file.read_text(encoding="utf-8").splitlines() or [""])[0]
     found: str = click.prompt(ask, hide_input=True, confirmation_prompt=twice, err=True)
