@@ -1,4 +1,7 @@
-"""A batch: what one device brought in one round, as supervisors see it, approve it, or give it back."""
+"""A batch:
+
+what one device brought in one round, as supervisors see it, approve it, or give it back.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +30,10 @@ ANSWERS_MOST = 4000
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One line of a submission: a question's label with its answer's label, or the heading of a group."""
+    """One line of a submission:
+
+    a question's label with its answer's label, or the heading of a group.
+    """
 
     label: str
     value: str
@@ -174,7 +180,7 @@ _SHELVES: dict[int, Any] = {}
 
 def _shelf(desk: Desk) -> Any:
     """The store's compiled forms; one shelf a store, kept while the store lives."""
-    from sync_server.checking import Shelf  # noqa: PLC0415  the engine is read when it is first needed
+    from sync_server.checking import Shelf  # noqa: PLC0415  the engine, when first needed
 
     found = _SHELVES.get(id(desk.store))
     if found is None or found[0] is not desk.store:
@@ -184,7 +190,10 @@ def _shelf(desk: Desk) -> Any:
 
 
 def settle(desk: Desk, tx: Tx, standing: review.Standing, comment: str) -> None:
-    """Carries out what was decided about a batch: folds it into the registry, or tells its device why not."""
+    """Carries out what was decided about a batch:
+
+    folds it into the registry, or tells its device why not.
+    """
     area, subject = standing.subject.area, standing.subject.id
     device = subject.partition(":")[0]
     if standing.state is review.State.RETURNED:
@@ -195,8 +204,8 @@ def settle(desk: Desk, tx: Tx, standing: review.Standing, comment: str) -> None:
         unopened = [row.counter for row in _rows(tx, area, subject) if row.state in UNOPENED]
         if unopened:
             raise Declined(
-                f"submission {unopened[0]} of {device} is not opened yet, for want of its form or key: "
-                "publish the form (or bring the key back), and look again"
+                f"submission {unopened[0]} of {device} is not opened yet, for want of its form or "
+                "its key: publish the form (or bring the key back), and look again"
             )
         registry.fold_batch(desk, tx, area, subject)
         review.move(tx, standing.subject, review.State.CARRIED_OUT)
@@ -214,9 +223,7 @@ def _tell(tx: Tx, desk: Desk, row: Any, comment: str, officer: str) -> None:
     notices.post(tx, desk, row.area, row.device, "returned", body)
 
 
-def return_one(
-    desk: Desk, officer: str, shown: review.Subject, counter: int, comment: str
-) -> None:
+def return_one(desk: Desk, officer: str, shown: review.Subject, counter: int, comment: str) -> None:
     """Gives one submission back to its device with a comment; the rest of the batch can go on.
 
     The batch's content changes with it, so that approvals given before no longer hold.

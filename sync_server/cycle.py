@@ -1,4 +1,7 @@
-"""A cycle: who is due what this time, approved, turned into payments, released, and reconciled with the payer."""
+"""A cycle:
+
+who is due what this time, approved, turned into payments, released, and reconciled with the payer.
+"""
 
 from __future__ import annotations
 
@@ -100,7 +103,8 @@ class Figures:
 
 
 def open_cycle(desk: Desk, officer: str, name: str, period: str) -> Figures:
-    """Opens the cycle and works out who is due what. The same programme and period is the same cycle.
+    """Opens the cycle and works out who is due what. The same programme and period is the same
+    cycle.
 
     Raises Declined for a programme that is not there, or for who may not.
     """
@@ -123,7 +127,10 @@ def open_cycle(desk: Desk, officer: str, name: str, period: str) -> Figures:
 
 
 def run(desk: Desk, officer: str, cycle_id: str) -> Figures:
-    """Works the entitlements out (again, while it is a draft). Once approved, running it adds nothing."""
+    """Works the entitlements out (again, while it is a draft).
+
+    Once approved, running it adds nothing.
+    """
     cycle_id = desk.store.read(lambda tx: get(tx, cycle_id).id)
     areas = desk.store.read(registry.areas)
     _in_each(desk, areas, partial(_run, desk, officer, cycle_id))
@@ -332,7 +339,10 @@ def payment_batch(cycle_id: str) -> str:
 
 
 def payment_subject(desk: Desk, tx: Tx, batch: str) -> review.Subject:
-    """The payment batch as something to decide on. Its content is every payment's target and amount."""
+    """The payment batch as something to decide on.
+
+    Its content is every payment's target and amount.
+    """
     cycle = get(tx, cycle_of(tx, batch))
     found = _payments(desk, tx, cycle.id)
     content = [
@@ -376,7 +386,10 @@ def _payments(
 
 
 def settle(desk: Desk, standing: review.Standing) -> None:
-    """Carries out what was decided on a cycle or a payment batch, area by area; doing it again adds nothing."""
+    """Carries out what was decided on a cycle or a payment batch, area by area;
+
+    doing it again adds nothing.
+    """
     if standing.state is not review.State.APPROVED:
         return
     subject = standing.subject
@@ -412,7 +425,10 @@ def _areas(tx: Tx, cycle_id: str) -> tuple[str, ...]:
 
 
 def cycle_of(tx: Tx, subject: str) -> str:
-    """The cycle's id, given its own or that of its payment batch. Raises Declined if there is none."""
+    """The cycle's id, given its own or that of its payment batch.
+
+    Raises Declined if there is none.
+    """
     for one in tx.execute(select(t.cycles.c.cycle)).scalars():
         if subject in {one, payment_batch(one)}:
             return str(one)
@@ -466,7 +482,8 @@ def _make_payments(desk: Desk, cycle_id: str, area: str, tx: Tx) -> None:
 def release(desk: Desk, cycle_id: str) -> None:
     """Releases the payments whose batch is approved, and holds those to households that are frozen.
 
-    Safe to run again: after a clash is settled, a held payment goes out if its account still stands.
+    Safe to run again: after a clash is settled, a held payment goes out if its account still
+    stands.
     """
     areas = desk.store.read(lambda tx: _areas(tx, cycle_id))
     _in_each(desk, areas, partial(_release, desk, cycle_id))
@@ -528,12 +545,15 @@ def _held(
     if record.frozen:
         return record.frozen
     if one.account and record.fields.get(chosen.account_field, "") != one.account:
-        return "the account has changed since the cycle was approved; the next cycle pays to the new one"
+        return "the account has changed since the approval; the next cycle pays to the new one"
     return ""
 
 
 def pay_list(desk: Desk, cycle_id: str) -> tuple[str, tuple[payout.Instruction, ...]]:
-    """The payment list as CSV, and its instructions. Raises Declined before the payment batch is approved."""
+    """The payment list as CSV, and its instructions.
+
+    Raises Declined before the payment batch is approved.
+    """
     cycle_id = desk.store.read(lambda tx: get(tx, cycle_id).id)
     state = desk.store.read(lambda tx: review.known(tx, "", "payment", payment_batch(cycle_id)))
     if state not in {"approved", "carried out"}:
@@ -559,7 +579,10 @@ class Reconciled:
 
 
 def reconcile(desk: Desk, officer: str, cycle_id: str, text: str) -> Reconciled:
-    """Books the payer's answers. What does not fit a released payment is set aside as a fault, not booked."""
+    """Books the payer's answers.
+
+    What does not fit a released payment is set aside as a fault, not booked.
+    """
     cycle = desk.store.read(lambda tx: get(tx, cycle_id))
     chosen = desk.store.read(lambda tx: enrolment.get(tx, cycle.programme, cycle.version))
     answers, faults = payout.answered(text, minor_digits=chosen.minor_digits)
@@ -669,7 +692,9 @@ def post(tx: Tx, area: str, entries: Iterable[ledger.Entry], at_ms: int) -> None
 
 
 def books(desk: Desk, name: str) -> Mapping[tuple[str, str], int]:
-    """The balance of each account of a programme that is not nothing, by (account, currency), in minor units."""
+    """The balance of each account of a programme that is not nothing, by (account, currency), in
+    minor units.
+    """
 
     def work(tx: Tx) -> Mapping[tuple[str, str], int]:
         total = func.sum(t.ledger.c.amount_minor)

@@ -19,7 +19,10 @@ REVIEWERS = ("supervisor", "approver", "finance", "admin")
 
 
 def subject_of(desk: Desk, tx: Tx, area: str, kind: str, subject: str) -> Subject:
-    """The subject as it is now, with the hash of its present content. Raises Declined if it is not there."""
+    """The subject as it is now, with the hash of its present content.
+
+    Raises Declined if it is not there.
+    """
     if kind == "batch":
         return batches.subject_of(tx, area, subject)
     if kind == "enrolment":
@@ -41,7 +44,9 @@ def _every(tx: Tx) -> list[tuple[str, str, str]]:
 
 
 def listed(desk: Desk, *, kind: str = "", settled: bool = False) -> tuple[Standing, ...]:
-    """Every subject of the kind (or of all) that waits, or (with `settled`) all of them, oldest first."""
+    """Every subject of the kind (or of all) that waits, or (with `settled`) all of them, oldest
+    first.
+    """
 
     def work(tx: Tx) -> tuple[Standing, ...]:
         found = [
@@ -55,7 +60,10 @@ def listed(desk: Desk, *, kind: str = "", settled: bool = False) -> tuple[Standi
 
 
 def find(desk: Desk, tx: Tx, reference: str) -> Subject:
-    """The subject with this id, or whose id begins or ends so. Raises Declined if it is none or several."""
+    """The subject with this id, or whose id begins or ends so.
+
+    Raises Declined if it is none or several.
+    """
     every = _every(tx)
     same = [one for one in every if reference in {one[2], one[2].rpartition(":")[2]}]
     if not same and len(reference) >= 4:
@@ -87,7 +95,8 @@ def decide(
     comment: str = "",
     seen_content: str = "",
 ) -> Standing:
-    """Approves the next stage of a subject ("approve") or gives it back ("return"), and carries out what follows.
+    """Approves the next stage of a subject ("approve") or gives it back ("return"), and carries
+    out what follows.
 
     `seen_content` is the hash of what the officer looked at; without it, of what is there now.
     Raises Declined with the reason.

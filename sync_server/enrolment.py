@@ -1,4 +1,7 @@
-"""Enrolment: programmes are added as data, and the households they find eligible are listed, approved, enrolled."""
+"""Enrolment:
+
+programmes are added as data, and the households they find eligible are listed, approved, enrolled.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +28,10 @@ PROPOSED, ENROLLED, RETURNED = "proposed", "enrolled", "returned"
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """What one area's run of a programme found: a list to be approved, and who is not on it and why."""
+    """What one area's run of a programme found:
+
+    a list to be approved, and who is not on it and why.
+    """
 
     area: str
     list: str
@@ -119,9 +125,11 @@ def listed(desk: Desk) -> tuple[tuple[Kept, int], ...]:
 
 
 def propose(desk: Desk, officer: str, name: str) -> tuple[Proposal, ...]:
-    """Lists, in each area, the households that the programme finds eligible and that no list holds yet.
+    """Lists, in each area, the households that the programme finds eligible and that no list holds
+    yet.
 
-    The list waits for its approval (`review.POLICY`). Running it again adds nothing but new households.
+    The list waits for its approval (`review.POLICY`). Running it again adds nothing but new
+    households.
     """
     areas = desk.store.read(registry.areas)
     return tuple(

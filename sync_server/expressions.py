@@ -1,7 +1,9 @@
 """A programme's expressions, in the forms' own language, worked out over one record.
 
-Each expression becomes a form of one calculation, so that it means here what it means in an interview: the same
-engine runs both. `${field}` is a field of the record, `${members}` its members, whose fields stand inside.
+Each expression becomes a form of one calculation, so that it means here what it means in an
+interview: the same
+engine runs both. `${field}` is a field of the record, `${members}` its members, whose fields stand
+inside.
 """
 
 from __future__ import annotations
@@ -24,7 +26,10 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class Expressions:
-    """Judges by the forms' engine. Knows neither time nor luck: a verdict is the same whenever it is asked for."""
+    """Judges by the forms' engine.
+
+    Knows neither time nor luck: a verdict is the same whenever it is asked for.
+    """
 
     def problem(self, expression: str) -> str | None:
         """Why this is no expression, or None."""
@@ -59,7 +64,8 @@ def _form(expression: str) -> Form:
     names = dict.fromkeys(NAMED.findall(expression))
     inside = NAMED.sub("", expression)
     members = "members" in names
-    # Words beside the named fields are functions, operators, or the members' own fields: a field that the
+    # Words beside the named fields are functions, operators, or the members' own fields: a field
+    # that the
     # calculation does not ask for does no harm.
     words = dict.fromkeys(_WORD.findall(re.sub(r"'[^']*'|\"[^\"]*\"", "", inside)))
     fields = [name for name in names if name != "members"]

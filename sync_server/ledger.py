@@ -1,4 +1,7 @@
-"""Double-entry bookkeeping in integer minor units: entries balance, and corrections are new entries."""
+"""Double-entry bookkeeping in integer minor units:
+
+entries balance, and corrections are new entries.
+"""
 
 from __future__ import annotations
 

@@ -38,7 +38,10 @@ class Declined(Exception):  # noqa: N818 - an exception is named for what is so
 
 @dataclass(frozen=True, slots=True)
 class Officer:
-    """Someone who proved who they are. Roles are read again where they matter, inside the transaction."""
+    """Someone who proved who they are.
+
+    Roles are read again where they matter, inside the transaction.
+    """
 
     name: str
     roles: frozenset[str]
@@ -53,7 +56,10 @@ class Session:
 
 
 def wait_s(wrong_tries: int) -> int:
-    """How long nobody can sign in under this name after so many wrong tries: doubling, at most an hour."""
+    """How long nobody can sign in under this name after so many wrong tries:
+
+    doubling, at most an hour.
+    """
     if wrong_tries < FREE_TRIES:
         return 0
     return int(min(LONGEST_WAIT_S, 2 ** min(wrong_tries - FREE_TRIES + 1, 20)))
@@ -116,7 +122,10 @@ def change_password(desk: Desk, name: str, password: str) -> None:
 
 
 def give_roles(desk: Desk, name: str, roles: Iterable[str], *, active: bool) -> None:
-    """Gives roles, or (not `active`) ends them. Old decisions keep the role they were taken under."""
+    """Gives roles, or (not `active`) ends them.
+
+    Old decisions keep the role they were taken under.
+    """
     roles = frozenset(roles)
     _known(roles)
 
@@ -184,7 +193,10 @@ def _roles(tx: Tx, name: str) -> frozenset[str]:
 
 
 def acting(tx: Tx, name: str, *roles: str) -> str:
-    """Which of `roles` the officer holds at this moment. Raises Declined if none, or if they are shut out."""
+    """Which of `roles` the officer holds at this moment.
+
+    Raises Declined if none, or if they are shut out.
+    """
     row = tx.execute(select(officers.c.active).where(officers.c.officer == name)).first()
     if row is None or not row.active:
         raise Declined(f"{name} is no active officer")
@@ -198,7 +210,8 @@ def acting(tx: Tx, name: str, *roles: str) -> str:
 
 
 def sign_in(desk: Desk, name: str, password: str) -> Officer:
-    """The officer whose password this is. Raises Declined, with how long to wait if there were wrong tries.
+    """The officer whose password this is. Raises Declined, with how long to wait if there were
+    wrong tries.
 
     A try is counted before it is judged, so that many at once are counted as many.
     """

@@ -1,4 +1,7 @@
-"""The payment list: a CSV that a bank or a mobile money house can read and a spreadsheet cannot run."""
+"""The payment list:
+
+a CSV that a bank or a mobile money house can read and a spreadsheet cannot run.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,8 @@ if TYPE_CHECKING:
 
 COLUMNS = ("payment", "household", "name", "channel", "account", "currency", "amount")
 ANSWERED = ("payment", "status", "reference", "amount")
-# A cell that a spreadsheet would run, or that begins like one after what it skips (OWASP, CSV injection).
+# A cell that a spreadsheet would run, or that begins like one after what it skips (OWASP, CSV
+# injection).
 RUNS = re.compile(r"^[\s\x00]*[=+\-@|%\t\r\n]")
 # What a spreadsheet takes for a plain number is not run by it, and an apostrophe in front of a
 # telephone number would send money nowhere.
@@ -23,7 +27,10 @@ _TOTAL = "total"
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
-    """Pay `amount_minor` of `currency` to one household. `payment` is its id, made before the first try."""
+    """Pay `amount_minor` of `currency` to one household.
+
+    `payment` is its id, made before the first try.
+    """
 
     payment: str
     household: str
@@ -70,7 +77,10 @@ def harmless(cell: str) -> str:
 
 
 def written(instructions: Sequence[Instruction]) -> str:
-    """The list as CSV (RFC 4180): a line for each payment, in order of id, and the total of each currency last."""
+    """The list as CSV (RFC 4180):
+
+    a line for each payment, in order of id, and the total of each currency last.
+    """
     out = io.StringIO()
     sheet = csv.writer(out, lineterminator="\r\n")
     sheet.writerow(COLUMNS)
@@ -99,7 +109,9 @@ def written(instructions: Sequence[Instruction]) -> str:
 
 
 def answered(text: str, *, minor_digits: int) -> tuple[tuple[Answer, ...], tuple[str, ...]]:
-    """The payer's answers out of a CSV with the columns of `ANSWERED`, and what could not be read, each with its row."""
+    """The payer's answers out of a CSV with the columns of `ANSWERED`, and what could not be read,
+    each with its row.
+    """
     rows = csv.DictReader(io.StringIO(text.lstrip("\ufeff")))
     missing = [name for name in ANSWERED if name not in (rows.fieldnames or ())]
     if missing:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-# The name under which ids are worked out from what they are for: the same thing gets the same id, always.
+# The name under which ids are worked out from what they are for: the same thing gets the same id,
+# always.
 SPACE = uuid.uuid5(uuid.NAMESPACE_URL, "https://offline-registration.invalid/programme")
 NAMED = re.compile(r"\$\{\s*([A-Za-z_][\w.-]*)\s*\}")
 AMOUNT_MOST_MINOR = 10**12
@@ -248,7 +249,7 @@ def entitled(
     else:
         number = judge.number(programme.amount_minor, record)
         # NaN compares false with everything, so it is no whole number either.
-        if not (number == number and abs(number) <= AMOUNT_MOST_MINOR and number == int(number)):  # noqa: PLR0124 - this is the test for NaN
+        if not (abs(number) <= AMOUNT_MOST_MINOR and number == int(number)):
             reasons.append(
                 f"the amount works out as {number}, which is no whole number of minor units"
             )
@@ -275,7 +276,10 @@ def entitled(
 def due(
     programme: Programme, cycle: str, people: Iterable[Household], judge: Judge
 ) -> tuple[tuple[Entitlement, ...], tuple[SetAside, ...]]:
-    """The cycle's entitlements and what was set aside, both in order of household; each household once."""
+    """The cycle's entitlements and what was set aside, both in order of household;
+
+    each household once.
+    """
     drafted: list[Entitlement] = []
     aside: list[SetAside] = []
     for record in sorted({one.id: one for one in people}.values(), key=lambda one: one.id):

@@ -1,4 +1,7 @@
-"""The registry: approved batches become changes, changes become records, and what disagrees becomes clashes."""
+"""The registry:
+
+approved batches become changes, changes become records, and what disagrees becomes clashes.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from forms.claims import claims as claims_of
 from conflict import (
     EXISTS,
     YES,
@@ -26,6 +28,7 @@ from conflict import (
     to_json,
 )
 from conflict import Record as Folded
+from forms.claims import claims as claims_of
 from sync_server import blobs, intake, notices, officers, programme
 from sync_server.officers import Declined
 from sync_server.store import desk_tables as t
@@ -118,12 +121,18 @@ def changes_of(claims: Iterable[Claim], origin: Origin) -> tuple[Change, ...]:
 
 
 def _says(claim: Claim, value: str) -> bool:
-    """A question left blank in a new registration claims nothing; in an update it clears the field."""
+    """A question left blank in a new registration claims nothing;
+
+    in an update it clears the field.
+    """
     return bool(value) or claim.action == "update"
 
 
 def effective_ms(made: str, received_ms: int) -> int:
-    """When an act took place, as the server counts it: the device's mark, but never after the arrival."""
+    """When an act took place, as the server counts it:
+
+    the device's mark, but never after the arrival.
+    """
     mark = MADE.fullmatch(made)
     return min(int(mark[1]), received_ms) if mark else received_ms
 
@@ -132,8 +141,10 @@ def effective_ms(made: str, received_ms: int) -> int:
 
 
 def fold_batch(desk: Desk, tx: Tx, area: str, subject: str) -> tuple[str, ...]:
-    """Turns a batch's checked submissions into changes and folds the records they touch. Exactly once:
-    a change that is here already (same device, counter and record) adds nothing. Returns those records.
+    """Turns a batch's checked submissions into changes and folds the records they touch. Exactly
+    once:
+    a change that is here already (same device, counter and record) adds nothing. Returns those
+    records.
     """
     device, _, batch = subject.partition(":")
     s = intake_tables.submissions
@@ -362,7 +373,9 @@ def areas(tx: Tx) -> tuple[str, ...]:
 def changes_since(
     tx: Tx, desk: Desk, area: str, sequence: int, limit: int
 ) -> list[tuple[int, dict[str, Any]]]:
-    """(sequence, change as JSON) of the area's changes after `sequence`, in order, at most `limit`."""
+    """(sequence, change as JSON) of the area's changes after `sequence`, in order, at most
+    `limit`.
+    """
     rows = tx.execute(
         select(t.changes)
         .where(t.changes.c.area == area, t.changes.c.sequence > sequence)
@@ -420,7 +433,7 @@ def _frozen(tx: Tx, area: str) -> dict[str, str]:
         )
     )
     return {
-        row.record: f"payments are frozen: {row.path} was stated differently, and nobody has settled it"
+        row.record: f"payments are frozen: {row.path} was stated differently, and is not settled"
         for row in rows
     }
 
@@ -428,7 +441,10 @@ def _frozen(tx: Tx, area: str) -> dict[str, str]:
 def records(
     desk: Desk, tx: Tx, area: str, kind: str, only: Collection[str] | None = None
 ) -> tuple[Record, ...]:
-    """The area's records of a kind (all kinds, if ""), in order of id; with `only`, those of them."""
+    """The area's records of a kind (all kinds, if ""), in order of id;
+
+    with `only`, those of them.
+    """
     chosen = select(t.records).where(t.records.c.area == area, t.records.c.gone.is_(False))
     if kind:
         chosen = chosen.where(t.records.c.kind == kind)
@@ -485,7 +501,10 @@ class Found:
 
 
 def find(desk: Desk, sought: str, *, limit: int = 200) -> tuple[Found, ...]:
-    """Records one of whose values, or of whose members' values, holds `sought` (all, if ""); or by id."""
+    """Records one of whose values, or of whose members' values, holds `sought` (all, if "");
+
+    or by id.
+    """
     wanted = sought.casefold()
 
     def work(tx: Tx) -> tuple[Found, ...]:
@@ -532,7 +551,10 @@ class Side:
 
 @dataclass(frozen=True, slots=True)
 class Clash:
-    """A field that was stated differently. `seen` names the writes that a settlement would replace."""
+    """A field that was stated differently.
+
+    `seen` names the writes that a settlement would replace.
+    """
 
     area: str
     record: str

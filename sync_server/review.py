@@ -1,4 +1,8 @@
-"""Review: a subject passes the stages of a policy, each by another officer, and each decision is signed and chained."""
+"""Review:
+
+a subject passes the stages of a policy, each by another officer, and each decision is signed and
+chained.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +37,8 @@ class State(StrEnum):
     RETURNED = "returned"
 
 
-# PARTLY may fall back to WAITING: decisions hold for the content they were taken on, and content can change.
+# PARTLY may fall back to WAITING: decisions hold for the content they were taken on, and content
+# can change.
 MOVES: Mapping[State, frozenset[State]] = {
     State.WAITING: frozenset({State.WAITING, State.PARTLY, State.APPROVED, State.RETURNED}),
     State.PARTLY: frozenset({State.PARTLY, State.WAITING, State.APPROVED, State.RETURNED}),
@@ -63,7 +68,10 @@ POLICY: Mapping[str, tuple[Stage, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Something to be decided on, as it is now. `content` is the hash of what an approval would approve."""
+    """Something to be decided on, as it is now.
+
+    `content` is the hash of what an approval would approve.
+    """
 
     area: str
     kind: str
@@ -88,7 +96,9 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A subject with what was decided on its present content, and which stage is next (None when none is)."""
+    """A subject with what was decided on its present content, and which stage is next (None when
+    none is).
+    """
 
     subject: Subject
     state: State
@@ -110,7 +120,10 @@ def content_hash(content: Any) -> str:
 
 
 def refusal(standing: Standing, officer: str, seen_content: str) -> str | None:
-    """Why this officer cannot decide on the next stage now, or None. Pure; roles are checked beside it."""
+    """Why this officer cannot decide on the next stage now, or None.
+
+    Pure; roles are checked beside it.
+    """
     subject = standing.subject
     if standing.next is None:
         return f"{subject.kind} {subject.id} is {standing.state}: there is nothing left to decide"
@@ -119,7 +132,7 @@ def refusal(standing: Standing, officer: str, seen_content: str) -> str | None:
     if officer == subject.author:
         return f"{officer} made this {subject.kind}; another officer has to decide on it"
     if any(one.officer == officer for one in standing.decided):
-        return f"{officer} has decided on this {subject.kind} already; the next stage takes another officer"
+        return f"{officer} has decided on this {subject.kind} already; it takes another officer"
     return None
 
 
@@ -135,7 +148,10 @@ def state_of(stored: State, decided: Sequence[Decision], stages: Sequence[Stage]
 
 
 def set_policy(desk: Desk, officer: str, kind: str, stages: Sequence[tuple[str, str]]) -> int:
-    """A new version of the policy of a kind: (name, role) of each stage. Subjects already seen keep theirs."""
+    """A new version of the policy of a kind:
+
+    (name, role) of each stage. Subjects already seen keep theirs.
+    """
     if kind not in POLICY:
         raise Declined(f"{kind} is no kind of subject: they are {', '.join(POLICY)}")
     if not stages:
@@ -272,7 +288,10 @@ def decide(
 
 
 def _open(tx: Tx, subject: Subject, at_ms: int) -> None:
-    """Writes the subject down when it is first decided on; its author and policy are fixed from then on."""
+    """Writes the subject down when it is first decided on;
+
+    its author and policy are fixed from then on.
+    """
     if tx.execute(_where(select(subjects.c.subject), subjects, subject)).first() is None:
         tx.execute(
             insert(subjects).values(
@@ -301,11 +320,11 @@ def broken_links(desk: Desk, area: str) -> tuple[str, ...]:
 
     def work(tx: Tx) -> tuple[str, ...]:
         faults: list[str] = []
-        previous, number = "", 0
-        for row in tx.execute(
+        previous = ""
+        rows = tx.execute(
             select(decisions).where(decisions.c.area == area).order_by(decisions.c.number)
-        ):
-            number += 1
+        )
+        for number, row in enumerate(rows, 1):
             place = f"decision {row.number} of area {area or '(all)'}"
             said = json.loads(row.statement)
             if row.number != number or row.previous != previous:

@@ -1,7 +1,10 @@
-"""The desk's tables: officers, registry, decisions, programmes, payments, books. What may never be, they refuse.
+"""The desk's tables: officers, registry, decisions, programmes, payments, books. What may never
+be, they refuse.
 
-`area` comes first in every key of what grows, so that the same tables distribute over Citus. Tables without an
-area (officers, policies, programmes, cycles) are few rows that every area reads. Personal data is in columns named
+`area` comes first in every key of what grows, so that the same tables distribute over Citus. Tables
+without an
+area (officers, policies, programmes, cycles) are few rows that every area reads. Personal data is
+in columns named
 `sealed`, encrypted by the application before it comes here. Times are milliseconds since 1970, UTC.
 """
 
@@ -47,7 +50,8 @@ officers = Table(
     _whole("made_ms"),
 )
 
-# A role that is taken away is ended, not erased: old decisions still say under which role they were taken.
+# A role that is taken away is ended, not erased: old decisions still say under which role they
+# were taken.
 officer_roles = Table(
     "officer_roles",
     metadata,
@@ -94,7 +98,8 @@ subjects = Table(
     Index("subjects_by_state", "area", "kind", "state"),
 )
 
-# Nobody approves twice, no author approves, no stage is skipped, no role is borrowed: each is a constraint here,
+# Nobody approves twice, no author approves, no stage is skipped, no role is borrowed: each is a
+# constraint here,
 # so that a mistake in any caller, now or later, ends in a refusal of the store.
 decisions = Table(
     "decisions",

@@ -1,4 +1,7 @@
-"""The officers' pages: sign in, look, decide. A door only: it makes values, calls one use case, and answers."""
+"""The officers' pages:
+
+sign in, look, decide. A door only: it makes values, calls one use case, and answers.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +24,8 @@ if TYPE_CHECKING:
 
 COOKIE = "desk_session"
 DOOR_COOKIE = "desk_door"
-# No script from anywhere, nothing framed, nothing sent to another site: the pages are plain HTML and one style sheet.
+# No script from anywhere, nothing framed, nothing sent to another site: the pages are plain HTML
+# and one style sheet.
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; "
     "base-uri 'none'; frame-ancestors 'none'"
@@ -51,7 +55,7 @@ def blueprint(desk: Desk) -> Blueprint:
         return officers.session_of(desk, token) if token else None
 
     def signed_in(*roles: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-        """Lets a page be seen by who holds one of the roles (by any officer, where none is named)."""
+        """Shows a page to who holds one of the roles (to any officer, where none is named)."""
 
         def guard(page: Callable[..., Any]) -> Callable[..., Any]:
             @wraps(page)
@@ -108,7 +112,10 @@ def blueprint(desk: Desk) -> Blueprint:
         return door("", 200)
 
     def door(message: str, status: int) -> Response:
-        """The sign-in page. Its token is in a cookie and in the form, so that no other site can sign anyone in."""
+        """The sign-in page.
+
+        Its token is in a cookie and in the form, so that no other site can sign anyone in.
+        """
         token = secrets.token_urlsafe(24)
         answer = shown(
             "sign_in", status, message=message, door=token, next=request.values.get("next", "")

@@ -1,4 +1,7 @@
-"""An office made small: a real server on a file of SQLite, officers, and batches as the intake leaves them."""
+"""An office made small:
+
+a real server on a file of SQLite, officers, and batches as the intake leaves them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import NAMESPACE_URL, uuid5
 
@@ -25,6 +27,7 @@ from sync_server.store.engine import next_sequence, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from sync_server.review import Standing
 
@@ -107,7 +110,7 @@ class Office:
         batch = f"batch-{next(self.batches)}"
         counter = self.counters.setdefault(device, itertools.count(1))
         now_ms = self.desk.now_ms()
-        form = self.desk.store.read(lambda tx: t_form(tx))
+        form = self.desk.store.read(t_form)
         with writing(self.desk) as tx:
             known = tx.execute(t.devices.select().where(t.devices.c.device == device)).first()
             if known is None:
@@ -182,7 +185,9 @@ class Office:
         return subject
 
     def enrolled(self, *households: Mapping[str, str]) -> str:
-        """The programme's name, with these households in the registry and the eligible ones enrolled."""
+        """The programme's name, with these households in the registry and the eligible ones
+        enrolled.
+        """
         if households:
             self.fold(*households)
         enrolment.add(self.desk, "ada", json.dumps(PROGRAMME))

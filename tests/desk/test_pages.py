@@ -88,7 +88,8 @@ def test_no_page_asks_for_anything_from_outside_or_runs_a_script(office, browser
         assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
         assert answer.headers["Cache-Control"] == "no-store"
         assert not re.search(r"<script|https?://|style=|onclick", answer.text)
-    assert browser.get("/desk/static/desk.css").status_code == 200
+    with browser.get("/desk/static/desk.css") as sheet:
+        assert sheet.status_code == 200
     assert "carried out" in browser.get(f"/desk/subjects/{subject}").text
     assert "Ousmane" in browser.get(f"/desk/households/{uuid('Diallo')}").text
 
@@ -145,7 +146,7 @@ def test_a_cycle_goes_from_its_opening_to_the_payment_list_by_pages_alone(office
     assert browser.get(re.search(r"/desk/cycles/[^\"]+\.csv", page)[0]).status_code == 403
 
 
-def test_signing_out_ends_the_session_on_the_server(office, browser):
+def test_signing_out_ends_the_session_on_the_server(browser):
     enter(browser, "sara")
     cookie = browser.get_cookie("desk_session", path="/desk").value
     browser.post("/desk/sign-out", data={"csrf": token(browser.get("/desk/").text)})
