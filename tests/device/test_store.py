@@ -238,6 +238,21 @@ def test_a_log_that_cannot_be_wiped_now_is_wiped_later_and_nothing_fails(tablet)
     second.close()
 
 
+class Refusing(Store):
+    """A store on a disk that will not let its log be overwritten."""
+
+    def _wiped(self, log):
+        raise OSError(5, f"{log} cannot be written")
+
+
+def test_what_was_committed_is_not_refused_because_the_log_cannot_be_wiped(tablet):
+    tablet.store.close()
+    tablet.store = Refusing.open(tablet.store.vault, now_ms=NOW)
+    tablet.fill("e1", {"/data/a": 1})
+    assert tablet.finish("e1").counter == 1
+    assert tablet.again().outbox()[0].counter == 1
+
+
 def test_a_finish_within_a_larger_transaction_is_wiped_after_it(tablet):
     (key,) = tablet.store.vault.database_keys
     tablet.fill("e1", {"/data/name": NAMES[0]})
