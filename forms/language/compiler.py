@@ -177,7 +177,7 @@ class Compiler:
         try:
             value = code.run(None, None)  # type: ignore[arg-type] # it asks neither
         except (AttributeError, TypeError):
-            return code
+            return Code(code.kind, code.run)
         return Code(code.kind, lambda _node, _frame: value, constant=True)
 
     def _call(self, expr: Call, where: Where | None) -> Code:

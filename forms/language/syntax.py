@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 
 LENGTH_MAX = 100_000
 DEPTH_MAX = 120
@@ -362,7 +363,7 @@ def written(expr: Expr | str) -> str:
         case Literal(value):
             return f'"{value}"' if "'" in value else f"'{value}'"
         case Number(value):
-            return f"{value:.17g}" if value != int(value) else str(int(value))
+            return format(Decimal(repr(value)), "f").removesuffix(".0")
         case Variable(name):
             return "$" + name
         case Call(name, arguments):

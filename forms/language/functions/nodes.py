@@ -249,7 +249,8 @@ _PARK_MILLER = 2_147_483_647
 
 def shuffled(nodes: list[Node], seed: float) -> list[Node]:
     """ODK XForms, randomize(): Park-Miller numbers drive an inside-out Fisher-Yates shuffle."""
-    state = int(seed) % _PARK_MILLER
+    # The remainder has the sign of the seed, as in Java and JavaScript.
+    state = int(math.fmod(int(seed), _PARK_MILLER))
     if state <= 0:
         state += _PARK_MILLER - 1
     made: list[Node] = []

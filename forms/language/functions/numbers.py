@@ -192,11 +192,11 @@ def _numbers_of(conversions: Conversions, code: Code) -> Callable[[Node, Frame],
 
 @function("sum", least=1, most=1, core=True)
 def _sum(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None) -> Code:
-    """ODK leaves blanks and what is no number out; plain XPath comes to NaN."""
+    """Collect leaves blanks and what is no number out; for all others the sum is NaN then."""
     code = compiler.compile(arguments[0], where)
     if code.kind not in {"d", "v"}:
         raise compiler.fail("sum() takes nodes")
-    plain = compiler.conversions.plain
+    plain = not compiler.conversions.java
     run, to_number = code.run, compiler.conversions.to_number
 
     def total(node: Node, frame: Frame) -> float:
