@@ -15,7 +15,7 @@ State = dict[str, Any]
 
 _MASKS = (
     (re.compile(r"uuid:[0-9a-f-]{36}"), "uuid:*"),
-    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "uuid"),
+    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "uuid"),
     (re.compile(r"\b20[2-9]\d-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:?\d\d)"), "now"),
 )
 
@@ -64,11 +64,25 @@ def _last_digits(difference: Difference) -> bool:
     )
 
 
+def _emptied_choice(difference: Difference) -> bool:
+    return (
+        difference.what == "fault on a blank answer"
+        and difference.theirs == "constraint"
+        and not any(ref == difference.ref for ref, _ in difference.ours)
+    )
+
+
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(
         "the last digits of a decimal",
         "Java and Python round the last bit of pow, log and the trigonometric functions apart",
         _last_digits,
+    ),
+    Dialect(
+        "a constraint on a blank answer",
+        "JavaRosa weighs the constraint of a select_multiple that a filter has just emptied; by "
+        "the specification a blank answer has no constraint to keep, and no interview could end",
+        _emptied_choice,
     ),
 )
 
@@ -117,7 +131,9 @@ def _states(case: str, number: int, ours: State, theirs: State) -> Iterator[Diff
                 yield Difference(case, number, ref, what, mine, peer)
         for what in ("label", "choices"):
             # JavaRosa tells them of what it shows; what it does not show has none to compare.
-            if what in their and their[what] is not None and _shown(their):
+            # A label that it cannot work out ("ERR:...") is no label to compare either.
+            told = their.get(what)
+            if told is not None and _shown(their) and "ERR:" not in str(told):
                 mine, peer = _said(our.get(what)), _said(their[what])
                 if mine != peer:
                     yield Difference(case, number, ref, what, mine, peer)
@@ -166,7 +182,20 @@ def _faults(case: str, number: int, ours: State, theirs: State) -> Iterator[Diff
     elif peer is not None:
         kind = {1: "required", 2: "constraint"}.get(peer["code"], "?")
         if not any(ref == peer["ref"] for ref, _ in mine):
-            yield Difference(case, number, peer["ref"], "fault", mine, kind)
+            blank = _text_at(theirs["state"].get("xml", ""), peer["ref"]) == ""
+            what = "fault on a blank answer" if blank else "fault"
+            yield Difference(case, number, peer["ref"], what, mine, kind)
+
+
+def _text_at(xml: str, ref: str) -> str | None:
+    """What stands at a reference like /data/r[2]/a in the submission; None where nothing does."""
+    here = etree.fromstring(xml.encode()) if xml else None
+    for step in ref.strip("/").split("/")[1:]:
+        name, _, place = step.rstrip("]").partition("[")
+        kids = [] if here is None else [k for k in here if etree.QName(k).localname == name]
+        at = int(place or 1) - 1
+        here = kids[at] if at < len(kids) else None
+    return None if here is None else (here.text or "")
 
 
 def unlisted(case: str, ours: State, theirs: State) -> tuple[list[Difference], dict[str, int]]:

@@ -437,6 +437,9 @@ class _Maker:
             elif pick < 0.31:
                 steps.append({"op": "language", "value": luck.choice(LANGUAGES)})
             elif pick < 0.34:
+                # The peer opens the form anew, and so forgets the language; an entry of ours
+                # keeps it, as Collect does. So a case does not speak French before it.
+                steps = [step for step in steps if step["op"] != "language"]
                 steps.append({"op": "save_restore"})
             elif askable:
                 each = luck.choice(askable)

@@ -38,6 +38,26 @@ def pyxforms_own() -> list[dict[str, Any]]:
     return read("forms.jsonl.gz")
 
 
+# JavaRosa was recorded in this zone, on a device all of whose properties are "found".
+RECORDED_WITH: dict[str, Any] = {
+    "tz": "America/Phoenix",
+    "options": {
+        "properties": dict.fromkeys(
+            ("deviceid", "subscriberid", "simserial", "phonenumber", "username", "email"), "found"
+        )
+    },
+}
+CHANGING = ("random()", "now()", "today()", "randomize(", 'jr:preload="date"', "timestamp")
+
+
+def changing(difference: Difference, form: str) -> bool:
+    """Whether luck or the clock of the day of recording makes it: only where the form asks them,
+    and never the list of choices but for its order."""
+    if difference.what == "choices":
+        return "randomize(" in form and sorted(difference.ours) == sorted(difference.theirs)
+    return difference.what in {"value", "xml", "label"} and any(word in form for word in CHANGING)
+
+
 def test_every_form_that_javarosa_opens_opens_here_in_the_same_state():
     wrong = {}
     opened = 0
@@ -46,8 +66,9 @@ def test_every_form_that_javarosa_opens_opens_here_in_the_same_state():
         if "error" in recorded[0]:
             continue
         opened += 1
-        ours = replay({**case, "steps": [{"op": "init"}]})
+        ours = replay({**case, **RECORDED_WITH, "steps": [{"op": "init"}]})
         left, _ = unlisted(case["id"], ours, {"steps": recorded[:1]})
+        left = [each for each in left if not changing(each, case["form"])]
         if left:
             wrong[case["id"]] = str(left[0])
     assert opened > 700
