@@ -82,14 +82,25 @@ def test_the_examples_of_odks_documentation_open_in_the_same_state():
             "id": f"{each['file']}:{each['line']}",
             "form": each["xml"],
             "attachments": {},
+            "options": RECORDED_WITH["options"],
             "tz": "UTC",
             "steps": [{"op": "init"}],
         }
         for each in read("docs-xforms.json.gz")
     ]
     found, _, loaded = disagreements(cases)
+    forms = {case["id"]: case["form"] for case in cases}
+    wrong = {
+        case: [
+            str(each)
+            for each in differs
+            # What JavaRosa itself does not open has no state to compare.
+            if not changing(each, forms[case]) and each.what != "init error"
+        ]
+        for case, differs in found.items()
+    }
     assert loaded > 120
-    assert {case: str(each[0]) for case, each in found.items()} == {}
+    assert {case: differs for case, differs in wrong.items() if differs} == {}
 
 
 def test_500_fresh_forms_and_interviews_come_out_the_same():
