@@ -802,6 +802,8 @@ class Compiler:
                     for cell in cells:
                         told = cell.string_value()
                         value = to_number(told, frame) if numeric else told
+                        if value != value:  # noqa: PLR0124 - NaN is like no number, not even itself
+                            continue
                         places = index.setdefault(value, [])
                         if not places or places[-1] is not one:
                             places.append(one)

@@ -177,6 +177,8 @@ class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
         self.tokens = tokens(text)
+        self.symbols = [said if kind == "symbol" else "" for kind, said, _ in self.tokens]
+        self.symbols.append("")
         self.at = 0
         self.depth = 0
 
@@ -185,9 +187,7 @@ class _Reader:
 
     def peek(self, ahead: int = 0) -> str:
         """The symbol that comes, "" where it is none."""
-        place = min(self.at + ahead, len(self.tokens) - 1)
-        kind, said, _ = self.tokens[place]
-        return said if kind == "symbol" else ""
+        return self.symbols[self.at + ahead]
 
     def take(self, symbol: str) -> None:
         if self.peek() != symbol:

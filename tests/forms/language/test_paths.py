@@ -100,6 +100,12 @@ def test_the_index_finds_what_a_look_at_every_row_finds(district: int, village: 
             )
 
 
+def test_a_blank_number_finds_no_rows_not_even_those_without_a_number() -> None:
+    world = house()
+    text = "count(instance('villages')/root/item[district = number(/data/member[3]/name)])"
+    assert world.value(text, world.node("total")) == 0
+
+
 def test_volatile_functions_say_so() -> None:
     world = house()
     for text in ("now()", "concat(uuid(), 'a')", "once(random())", "today() > '2026-01-01'"):
