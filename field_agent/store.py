@@ -785,8 +785,10 @@ class Store:
         return self._drafts()
 
     def _drafts(self) -> list[Draft]:
-        ids = self._all("SELECT draft FROM drafts ORDER BY started_ms DESC, draft")
-        return [self._draft(row[0]) for row in ids]
+        # Of one moment: another command may finish one of them meanwhile.
+        with self.snapshot():
+            ids = self._all("SELECT draft FROM drafts ORDER BY started_ms DESC, draft")
+            return [self._draft(row[0]) for row in ids]
 
     def draft(self, draft: str) -> Draft:
         """Raises `Missing`."""
@@ -799,7 +801,7 @@ class Store:
             yield draft, {name: partial(self._pieces, draft.draft, name) for name in draft.files}
 
     def _draft(self, draft: str) -> Draft:
-        with self._lock:
+        with self.snapshot():
             row = self._one(
                 "SELECT draft, form, version, form_hash, label, started, started_ms, parent, seen "
                 "FROM drafts WHERE draft = ?",
@@ -1229,7 +1231,7 @@ class Store:
 
     def status(self, *, now_ms: int) -> Status:
         """Counts by covering indexes: no sealed byte and no record is read for them."""
-        with self._lock:
+        with self.snapshot():
             device, area, url, contact, counter = self._one(
                 "SELECT device, area, server_url, contact_ms, counter FROM identity"
             )

@@ -143,6 +143,29 @@ def test_a_second_command_sees_what_the_first_one_stored(tablet):
     tablet.store.save("e1", "/data/c", 3)
 
 
+class Interrupted(Store):
+    """A store of which another command erases an entry while this one lists them."""
+
+    other = None
+
+    def _draft(self, draft):
+        if self.other is not None:
+            other, self.other = self.other, None
+            other.discard("e2")
+        return super()._draft(draft)
+
+
+def test_a_list_is_of_one_moment_whatever_another_command_finishes_meanwhile(tablet):
+    """Once a list broke off as an entry on it had just been finished elsewhere."""
+    tablet.fill("e1", {"/data/a": 1})
+    tablet.fill("e2", {"/data/a": 2})
+    store = Interrupted.open(tablet.store.vault, now_ms=NOW)
+    store.other = tablet.store
+    assert [one.draft for one in store.drafts()] == ["e1", "e2"]
+    assert [one.draft for one in store.drafts()] == ["e1"]
+    store.close()
+
+
 def test_a_command_that_finds_the_store_held_says_so(tablet, monkeypatch):
     monkeypatch.setattr("field_agent.store.BUSY_MS", 10)
     second = Store.open(tablet.store.vault, now_ms=NOW)
