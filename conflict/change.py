@@ -46,11 +46,11 @@ class Dot(NamedTuple):
         return cls(device, int(counter))
 
 
-class Unsound(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class Unsound(ValueError):
     """What was given cannot be a change; nothing was kept of it."""
 
 
-class Forked(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class Forked(ValueError):
     """Two different changes bear one dot: a device's counter was used twice. Both are in `both`."""
 
     def __init__(self, one: Change, other: Change) -> None:

@@ -40,7 +40,7 @@ _GUESSES: tuple[tuple[Sort, re.Pattern[str]], ...] = (
 )
 
 
-class BadPolicy(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class BadPolicy(ValueError):
     """Policies that cannot be followed; the message names the field and the way out."""
 
 

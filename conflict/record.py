@@ -30,7 +30,7 @@ _DATE = re.compile(r"\d{4}-\d\d-\d\d")
 _ORDERED = frozenset({"max", "min", "sum"})
 
 
-class Mixed(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class Mixed(ValueError):
     """Changes of several records were given where one was asked for."""
 
 
@@ -146,14 +146,14 @@ class Fields(Mapping[str, Field]):
     def __getitem__(self, path: str) -> Field:
         made = self._made.get(path)
         if made is None:
-            made = self._made[path] = self._record._field(path)  # noqa: SLF001 - two halves of one thing
+            made = self._made[path] = self._record._field(path)
         return made
 
     def __iter__(self) -> Iterator[str]:
-        return iter(sorted(self._record._at))  # noqa: SLF001 - two halves of one thing
+        return iter(sorted(self._record._at))
 
     def __len__(self) -> int:
-        return len(self._record._at)  # noqa: SLF001 - two halves of one thing
+        return len(self._record._at)
 
 
 class Record:
@@ -209,10 +209,12 @@ class Record:
         if self._shown is None:
             shown: dict[str, Value] = {}
             for path, held in self._at.items():
-                if type(held) is Change and path[-6:] != EXISTS:
-                    shown[path] = held.writes[path].value
-                else:
-                    shown[path] = self._judge(path).shown
+                if type(held) is Change:
+                    value = held.writes[path].value
+                    if path[-6:] != EXISTS or value == YES:
+                        shown[path] = value
+                        continue
+                shown[path] = self._judge(path).shown
             for path in self._plain_exceptions():
                 shown[path] = self._judge(path).shown
             self._shown = MappingProxyType(shown)
@@ -251,7 +253,8 @@ class Record:
             suspects = {
                 path
                 for path, held in self._at.items()
-                if type(held) is not Change or path[-6:] == EXISTS
+                if type(held) is not Change
+                or (path[-6:] == EXISTS and held.writes[path].value != YES)
             }
             suspects.update(self._plain_exceptions())
             found = []
@@ -626,23 +629,30 @@ def apply(record: Record, change: Change) -> Record:
     """
     if change.record != record.id:
         raise Mixed(f"a change of {change.record} was applied to {record.id}")
-    same = record._changes.get(change.dot)  # noqa: SLF001 - two halves of one thing
-    base = record._base  # noqa: SLF001 - two halves of one thing
+    same = record._changes.get(change.dot)
+    base = record._base
     if same is not None:
         if same != change:
             raise Forked(same, change)
         return record
     if base and change.dot in base.absorbed:
         return record
-    at = dict(record._at)  # noqa: SLF001 - two halves of one thing
+    at = dict(record._at)
     for written in change.writes:
         path = record.policies.path(written)
         held = at.get(path)
         if isinstance(held, list):
             at[path] = [*held]
     _add(at, change, record.policies)
-    known = {**record._changes, change.dot: change}  # noqa: SLF001 - two halves of one thing
-    return Record(known, at, record.policies, base)
+    known = {**record._changes, change.dot: change}
+    after = Record(known, at, record.policies, base)
+    touched = {record.policies.path(written) for written in change.writes}
+    after._judged = {
+        path: judged
+        for path, judged in record._judged.items()
+        if path not in touched and path.rpartition("/")[2] != EXISTS
+    }
+    return after
 
 
 def fold_all(

@@ -22,7 +22,7 @@ class Answer:
     value: Value
 
 
-class Unanswerable(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class Unanswerable(ValueError):
     """A settlement that would answer nothing: the record has no such field, or no such answer."""
 
 

@@ -24,7 +24,7 @@ from conflict import (
 from tests.conflict import oracle
 
 if TYPE_CHECKING:
-    import random  # noqa: TID251  a schedule's luck is its seed
+    import random
     from collections.abc import Callable
 
     from tests.conflict.worlds import World

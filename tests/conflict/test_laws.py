@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random  # noqa: TID251  a schedule's luck is its seed
+import random
 from typing import TYPE_CHECKING
 
 import pytest

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random  # noqa: TID251  a world's luck is its seed
+import random
 from dataclasses import dataclass, field
 
 from conflict import (
