@@ -61,7 +61,11 @@ class Journey:
         return file
 
     def run(
-        self, *words: str | Path, expect: int = 0, show: bool = False, env: Mapping[str, str] | None = None
+        self,
+        *words: str | Path,
+        expect: int = 0,
+        show: bool = False,
+        env: Mapping[str, str] | None = None,
     ) -> str:
         """What one command printed. Raises Stopped where it does not exit as expected."""
         command = [str(BIN / str(words[0])), *map(str, words[1:])]
@@ -70,7 +74,11 @@ class Journey:
             out, err = "", ""
         else:
             ran_text = subprocess.run(
-                command, check=False, capture_output=True, text=True, env={**os.environ, **(env or {})}
+                command,
+                check=False,
+                capture_output=True,
+                text=True,
+                env={**os.environ, **(env or {})},
             )
             ran, out, err = ran_text, ran_text.stdout, ran_text.stderr
         if ran.returncode != expect:
@@ -102,7 +110,14 @@ class Journey:
         """Start the sync server and wait until it answers."""
         log = (self.folder / "server.log").open("ab")
         self.server = subprocess.Popen(
-            [BIN / "sync-server", "--home", self.folder / "server", "serve", "--port", str(self.server_port)],
+            [
+                BIN / "sync-server",
+                "--home",
+                self.folder / "server",
+                "serve",
+                "--port",
+                str(self.server_port),
+            ],
             stdout=log,
             stderr=log,
         )
@@ -129,7 +144,9 @@ def await_answer(address: str, process: subprocess.Popen[bytes], patience_s: flo
     deadline = time.monotonic() + patience_s
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise Stopped(f"the server at {address} ended with exit {process.returncode}; see its log")
+            raise Stopped(
+                f"the server at {address} ended with exit {process.returncode}; see its log"
+            )
         try:
             with urllib.request.urlopen(address, timeout=2):
                 return
@@ -148,7 +165,9 @@ def officers(journey: Journey) -> None:
         ("bruno", "approver"),
         ("chloe", "finance"),
     ):
-        journey.at_server("users", "add", name, "--role", role, "--password-file", journey.secret(name))
+        journey.at_server(
+            "users", "add", name, "--role", role, "--password-file", journey.secret(name)
+        )
 
 
 def set_up(journey: Journey) -> None:
@@ -157,7 +176,9 @@ def set_up(journey: Journey) -> None:
     journey.at_server("publish", SAMPLES / "household_registration.xlsx")
     journey.at_server("publish", SAMPLES / "household_update.xlsx")
     journey.say(f"  server     set up on an embedded SQLite registry, serving at {journey.address}")
-    journey.say("  forms      household_registration and household_update published from their XLSForms")
+    journey.say(
+        "  forms      household_registration and household_update published from their XLSForms"
+    )
 
 
 def enrol_device(journey: Journey, name: str) -> None:
@@ -176,8 +197,10 @@ def register_offline(journey: Journey, device: str) -> None:
         members += len(json.loads(file.read_text(encoding="utf-8"))["member"])
     journey.figures["registered"] = len(answers)
     refused = journey.at_device(device, "sync", expect=1)
-    journey.say(f"  offline    {len(answers)} households with {members} members registered and sealed; "
-                "the network is gone:")
+    journey.say(
+        f"  offline    {len(answers)} households with {members} members registered and sealed; "
+        "the network is gone:"
+    )
     journey.say(f"             {refused.strip().splitlines()[-1]}")
 
 
@@ -250,8 +273,10 @@ def settle(journey: Journey) -> None:
     clashes = journey.listed("review", "clashes")
     journey.figures["clashes"] = len(clashes)
     for clash in clashes:
-        answer = clash["candidates"][0]["value"]
-        journey.at_server("review", "settle", clash["record"], clash["path"], answer, *journey.officer("amina"))
+        answer = clash["suggested"]
+        journey.at_server(
+            "review", "settle", clash["record"], clash["path"], answer, *journey.officer("amina")
+        )
 
 
 def travel(journey: Journey) -> Path:
@@ -287,7 +312,9 @@ def travel(journey: Journey) -> Path:
 def summary(journey: Journey, payments: Path) -> None:
     lines = payments.read_text(encoding="utf-8-sig").strip().splitlines()
     journey.figures["payment lines"] = len(lines) - 2
-    journey.say(f"  payment    {payments.relative_to(HERE) if payments.is_relative_to(HERE) else payments}:")
+    journey.say(
+        f"  payment    {payments.relative_to(HERE) if payments.is_relative_to(HERE) else payments}:"
+    )
     for line in lines:
         journey.say(f"             {line}")
     numbers(journey)
@@ -320,7 +347,9 @@ def agent_pages(journey: Journey) -> tuple[subprocess.Popen[str], str]:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--once", action="store_true", help="end when the journey is done")
-    parser.add_argument("--folder", type=Path, default=HERE / "demo-data", help="where its data goes")
+    parser.add_argument(
+        "--folder", type=Path, default=HERE / "demo-data", help="where its data goes"
+    )
     chosen = parser.parse_args()
     folder = chosen.folder.resolve()
     if folder.exists() and any(folder.iterdir()) and not (folder / "made-by-demo").exists():

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from field_agent.register import asks, name_of
-from forms.entry import Unfinished
+from forms import Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from field_agent.register import Interview
     from field_agent.store import Finished
-    from forms.entry import State
+    from forms import State
 
 HELP = (
     "  <  the question before    >  skip, or keep the answer    -  empty the answer\n"
@@ -31,7 +31,7 @@ class Terminal:
     say: Callable[[str], None]
 
 
-class _Left(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class _Left(Exception):
     """The person leaves; all is kept."""
 
 
@@ -91,11 +91,11 @@ def _walk(interview: Interview, terminal: Terminal) -> Finished:
         at = None
 
 
-class _Back(Exception):  # noqa: N818  as above
+class _Back(Exception):
     """To the question before."""
 
 
-class _Again(Exception):  # noqa: N818  as above
+class _Again(Exception):
     """The same question once more."""
 
 
@@ -283,7 +283,7 @@ def _ask_repeat(interview: Interview, terminal: Terminal, state: State) -> None:
     raise _Enough
 
 
-class _Enough(Exception):  # noqa: N818  as above
+class _Enough(Exception):
     """No more instances of this repeat."""
 
 

@@ -12,17 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 from field_agent.records import dataset_csv, dots_seen
 from field_agent.store import Missing
-from forms.context import Context
-from forms.entry import Entry, Fault, Unfinished
-from forms.form import Form
-
+from forms import Context, Entry, Fault, Form, Unfinished
+from forms.entry import Entry, Fault
+from forms.finish import Unfinished
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime, tzinfo
 
     from field_agent.store import Draft, Finished, Store
     from field_agent.store import Form as StoredForm
-    from forms.entry import Changed, State
+    from forms import Changed, State
 
 SAVED = "entry"
 LANGUAGE = "language"
@@ -30,7 +29,7 @@ ASKS_NOTHING = frozenset({"group", "repeat", "instance", "node"})
 _POSITION = re.compile(r"([^/\[\]]+)(?:\[(\d+)\])?")
 
 
-class RefusedAnswer(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class RefusedAnswer(Exception):
     """An answer cannot be taken, or one is missing: `question` by its name, and why."""
 
     def __init__(self, question: str, reason: str) -> None:
@@ -39,7 +38,7 @@ class RefusedAnswer(Exception):  # noqa: N818  an exception is named for what is
         super().__init__(f"{question}: {reason}")
 
 
-class NoSuchQuestion(Exception):  # noqa: N818
+class NoSuchQuestion(Exception):
     """The answers name questions that the form does not have; nothing was begun."""
 
 
@@ -393,7 +392,7 @@ def _answered(interview: Interview, state: State, given: _Given, files: dict[str
     """Give one answer; True where it may have changed what else is asked."""
     for name in list(files):
         if state.ref.endswith("/" + name):
-            with open(files.pop(name), "rb") as file:  # noqa: PTH123  read piece by piece
+            with open(files.pop(name), "rb") as file:
                 interview.attach(state.ref, file.name, iter(lambda: file.read(65_536), b""))
             return False
     there, value = given.at(state.ref)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import secrets  # noqa: TID251  the door makes its session's token
+import secrets
 import signal
 import threading
 import time
@@ -20,8 +20,8 @@ from field_agent.store import Busy, DiskFull, Missing
 from field_agent.transport import Unreachable
 from field_agent.vault import Locked, clock_ms
 from field_agent.web.page import WORDS, Page, direction, words_for
-from forms.entry import NoSuchNode, Unfinished
-from forms.problems import BrokenForm
+from forms.entry import NoSuchNode
+from forms.finish import Unfinished
 from schemas.problems import Refused
 
 if TYPE_CHECKING:
@@ -284,7 +284,7 @@ def _sync(app: flask.Flask, here: Session) -> None:
             now.outcome = here.run(lambda progress: setattr(now, "now", progress)).sync()
         except (Unreachable, Refused, Locked, DiskFull, Busy, Missing) as error:
             now.trouble = str(error)
-        except Exception as error:  # noqa: BLE001  told on the page; the session must go on
+        except Exception as error:
             now.trouble = f"the sync ended by a fault of the program ({type(error).__name__})"
         finally:
             now.running = False
@@ -328,7 +328,7 @@ def serve(
     browser: bool,
 ) -> None:
     """Serve the pages on 127.0.0.1 until they are locked, left alone too long, or stopped."""
-    import waitress  # noqa: PLC0415  only here, when the door opens
+    import waitress
 
     def end(*_: object) -> None:
         # What is answered is on the disk; ending the process is what takes the keys out of memory.

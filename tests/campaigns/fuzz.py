@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import random  # noqa: TID251 - seeded: the same seed sends the same inputs
+import random
 import time
 import zipfile
 from collections import Counter
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 from forms.check import check
 from forms.claims import BadClaim, claims
 from forms.context import Context
-from forms.entry import Entry, NoSuchNode, Unfinished, WrongForm
+from forms.entry import Entry, NoSuchNode, WrongForm
+from forms.finish import Unfinished
 from forms.form import Form
 from forms.language import BadExpression
 from forms.markup import BadMarkup
