@@ -15,6 +15,7 @@ from field_agent.store import Missing
 from forms import Context, Entry, Fault, Form, Unfinished
 from forms.entry import Entry, Fault
 from forms.finish import Unfinished
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
     from datetime import datetime, tzinfo
@@ -392,7 +393,7 @@ def _answered(interview: Interview, state: State, given: _Given, files: dict[str
     """Give one answer; True where it may have changed what else is asked."""
     for name in list(files):
         if state.ref.endswith("/" + name):
-            with open(files.pop(name), "rb") as file:
+            with open(files.pop(name), "rb") as file:  # noqa: PTH123  read piece by piece
                 interview.attach(state.ref, file.name, iter(lambda: file.read(65_536), b""))
             return False
     there, value = given.at(state.ref)

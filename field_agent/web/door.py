@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hmac
 import os
-import secrets
+import secrets  # noqa: TID251  the door makes its session's token
 import signal
 import threading
 import time
@@ -113,7 +113,8 @@ def _guard(app: flask.Flask, here: Session) -> None:
     def close_off(reply: flask.Response) -> flask.Response:
         reply.headers["Content-Security-Policy"] = POLICY
         reply.headers["X-Content-Type-Options"] = "nosniff"
-        reply.headers["Referrer-Policy"] = "no-referrer"
+        # With no-referrer a browser would send "Origin: null" with our own forms too.
+        reply.headers["Referrer-Policy"] = "same-origin"
         reply.headers["Cross-Origin-Opener-Policy"] = "same-origin"
         if flask.request.endpoint != "static":
             reply.headers["Cache-Control"] = "no-store"
@@ -284,7 +285,7 @@ def _sync(app: flask.Flask, here: Session) -> None:
             now.outcome = here.run(lambda progress: setattr(now, "now", progress)).sync()
         except (Unreachable, Refused, Locked, DiskFull, Busy, Missing) as error:
             now.trouble = str(error)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  told on the page; the session must go on
             now.trouble = f"the sync ended by a fault of the program ({type(error).__name__})"
         finally:
             now.running = False
@@ -328,7 +329,7 @@ def serve(
     browser: bool,
 ) -> None:
     """Serve the pages on 127.0.0.1 until they are locked, left alone too long, or stopped."""
-    import waitress
+    import waitress  # noqa: PLC0415  only here, when the door opens
 
     def end(*_: object) -> None:
         # What is answered is on the disk; ending the process is what takes the keys out of memory.

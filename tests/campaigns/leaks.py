@@ -10,7 +10,7 @@ word must be found, or the search finds nothing.
 from __future__ import annotations
 
 import json
-import random  # noqa: TID251  a campaign's luck is its seed
+import random
 import sys
 import tempfile
 from pathlib import Path

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random  # noqa: TID251  a campaign's luck is its seed
+import random
 
 from conflict import fold
 from tests.campaigns import Figures, Violation

@@ -15,7 +15,7 @@ This is stricter than a fault-injecting SQLite VFS: it also sees what does not p
 from __future__ import annotations
 
 import json
-import random  # noqa: TID251  a campaign's luck is its seed
+import random
 import sys
 import tempfile
 from dataclasses import dataclass, field
