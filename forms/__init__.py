@@ -17,10 +17,9 @@ if TYPE_CHECKING:
         Fault,
         NoSuchNode,
         State,
-        Submission,
-        Unfinished,
         WrongForm,
     )
+    from forms.finish import Submission, Unfinished
     from forms.form import Form, load
     from forms.problems import BrokenForm, Problem
 
@@ -49,6 +48,8 @@ _HOMES = {
     "load": "forms.form",
     "Context": "forms.context",
     "Choice": "forms.choices",
+    "Submission": "forms.finish",
+    "Unfinished": "forms.finish",
 } | dict.fromkeys(
     (
         "Changed",
@@ -56,8 +57,6 @@ _HOMES = {
         "Fault",
         "NoSuchNode",
         "State",
-        "Submission",
-        "Unfinished",
         "WrongForm",
     ),
     "forms.entry",

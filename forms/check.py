@@ -1,4 +1,4 @@
-"""A submission weighed again by whoever receives it: nothing that a device says is taken on trust."""
+"""A submission weighed again by whoever receives it: no device is taken at its word."""
 
 from __future__ import annotations
 
@@ -35,9 +35,9 @@ def check(
     Judged are: unknown nodes, types, choices, constraints, what is required, what is present
     though not relevant, and calculated values that do not follow. Expressions that give another
     answer each time (random, uuid, once, ...) are exempt; today() and now() are judged at the
-    submission's own end (else start) and in its offset. Lists whose files did not come with the form
-    (an entity list as the device had it, the last saved submission) are not known here, so what
-    was chosen or worked out from them stands. With `attachments`, the files that the
+    submission's own end (else start) and in its offset. Lists whose files did not come with the
+    form (an entity list as the device had it, the last saved submission) are not known here, so
+    what was chosen or worked out from them stands. With `attachments`, the files that the
     answers name must be among them. First-load events and preloads are never run; the submission
     is not altered. Takes at most BYTES_MAX bytes and 200 levels.
     """
@@ -132,7 +132,8 @@ class Judged:
     def _keeps(self, rule: Rule, node: Cell) -> bool:
         """Whether the value given stands, because no second working out would give it again:
         it hangs on luck, on a moment or on a list that is not known, or a person may have written
-        it."""
+        it.
+        """
         compiled = rule.compiled
         if compiled.instances & self.absent:
             return True

@@ -9,7 +9,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
 from forms.choices import Choice, offered, values
-from forms.finish import Submission, Unfinished, finished, serialized
+from forms.finish import Submission, finished, serialized
 from forms.instance import (
     Cell,
     below,
@@ -70,7 +70,8 @@ class Fault:
 @dataclass(frozen=True, slots=True)
 class Changed:
     """What one act changed. `refs` are nodes whose value, rules, texts or choices may be new;
-    `added` and `removed` are instances of repeats; `fault` is the answer's own."""
+    `added` and `removed` are instances of repeats; `fault` is the answer's own.
+    """
 
     refs: tuple[str, ...] = ()
     added: tuple[str, ...] = ()
@@ -106,14 +107,14 @@ class State:
     depth: int = 0
 
 
-class NoSuchNode(KeyError):  # noqa: N818 - named for what is so (STYLE)
+class NoSuchNode(KeyError):
     """The entry has nothing there; nothing was changed."""
 
     def __str__(self) -> str:
         return str(self.args[0])
 
 
-class WrongForm(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class WrongForm(ValueError):
     """The saved entry or submission is not of this form; nothing was changed."""
 
 
@@ -142,6 +143,9 @@ class Entry:
         self._last_saved: Node | None = None
         self._routes: dict[tuple[int, Path], tuple[int, Path]] = {}
         self._taken: dict[Cell, str] = {}
+        self.looks_later = False
+        """Answers that are no longer offered stay until `look`, as in Collect, where nobody has
+        seen the question yet; else they are taken back at once."""
         self._deep = 0
 
     # -- beginnings
@@ -186,7 +190,8 @@ class Entry:
 
     def _rename(self) -> None:
         """The id it had becomes deprecatedID; where the form makes its ids, a new one is made (at
-        the latest when the entry is finished: no correction keeps the id of what it replaces)."""
+        the latest when the entry is finished: no correction keeps the id of what it replaces).
+        """
         own = self._meta(self.form.instance_id)
         if own.text:
             self._meta(self.form.deprecated_id).text = own.text
@@ -225,9 +230,9 @@ class Entry:
         if first:
             if self.dialect.adds_instance_id and not self._instance_id():
                 definition = self.form.instance_id
-                if definition.calculate is None and not definition.preload:
-                    if not definition.typed and "meta" not in self.root.kids:
-                        self._meta(definition).text = "uuid:" + self.context.new_uuid()
+                ruled = definition.calculate is not None or definition.preload
+                if not ruled and not definition.typed and "meta" not in self.root.kids:
+                    self._meta(definition).text = "uuid:" + self.context.new_uuid()
             self._preload(self.root)
         if first and self.dialect.webforms:
             self._fixed(self.root)
@@ -239,12 +244,7 @@ class Entry:
         self._pending.clear()
         self._settle_all()
         self._forget()
-        self._cleared(
-            node
-            for definition in self.form.selects
-            if definition.control is not None and definition.control.itemset is not None
-            for node in below(self.root, definition.path[1:])
-        )
+        self.look()
         self._after()
         self._forget()
 
@@ -305,7 +305,12 @@ class Entry:
 
     def itext(self, name: str) -> str:
         parts = self.form.said(name, self.language)
-        return "" if parts is None else self._woven(parts, self.root)
+        if parts is None:
+            # Collect shows which text is missing; one that has only pictures is not.
+            tables = self.form.translations.texts.values()
+            there = self.dialect.webforms or any(name in table for table in tables)
+            return "" if there else f"[itext:{name}]"
+        return self._woven(parts, self.root)
 
     def choice_label(self, node: Node, value: str, path: str) -> str:
         """What the choice `value` of the question at `path`, seen from `node`, is called."""
@@ -601,7 +606,8 @@ class Entry:
 
     def _settle_all(self, keeps: Callable[[Rule, Cell], bool] | None = None) -> None:
         """Everything from the beginning, each rule once, in rank order; a calculated value that
-        `keeps` names stays as it was given."""
+        `keeps` names stays as it was given.
+        """
         places: dict[int, list[Cell]] = {}
         for node in everything(self.root):
             places.setdefault(node.defn.number, []).append(node)
@@ -715,6 +721,11 @@ class Entry:
 
     def _count(self, control: Control, parent: Cell, definition: Definition) -> int:
         assert control.count is not None
+        if control.count_path is not None and not self.dialect.webforms:
+            # Collect reads the node itself, relevant or not.
+            found = self._nearest(parent, self.form.by_path[control.count_path])
+            number = plain_float(found.text) if found is not None else 0.0
+            return int(number) if number < 1e9 else 0
         instances = parent.kids.get(definition.name)
         here: Node = instances[0] if instances else cell(definition, "", parent)
         for _ in range(len(definition.path) - len(control.count.at)):
@@ -726,9 +737,19 @@ class Entry:
         """What follows once the rules are settled: counted repeats, choices no longer offered."""
         for _ in range(_ROUNDS_MAX):
             again = self._counted() if self.form.counted else False
-            again = self._cleared(self._suspects()) or again
+            if not self.looks_later:
+                again = self._cleared(self._suspects()) or again
             if not again:
                 return
+
+    def look(self) -> None:
+        """Every question is seen: answers that its choices no longer offer are taken back."""
+        self._cleared(
+            node
+            for definition in self.form.selects
+            if definition.control is not None and definition.control.itemset is not None
+            for node in below(self.root, definition.path[1:])
+        )
 
     def _cleared(self, suspects: Iterable[Cell]) -> bool:
         """Answers that the choices no longer offer are taken back."""
@@ -884,7 +905,7 @@ class Entry:
         """All faults of what is asked and relevant, in the order of the form."""
         found = []
         for node, control in self._asked(self.form.controls, self.root):
-            if control.asks and node is not None:
+            if control.asks:
                 fault = self.fault(node)
                 if fault is not None:
                     found.append(fault)
@@ -892,11 +913,11 @@ class Entry:
 
     def _asked(
         self, controls: tuple[Control, ...] | list[Control], here: Cell
-    ) -> Iterator[tuple[Cell | None, Control]]:
+    ) -> Iterator[tuple[Cell, Control]]:
         """The relevant controls with their nodes, in the order of the body."""
         for control in controls:
             if not control.bound:
-                yield None, control
+                yield here, control
                 yield from self._asked(control.controls, here)
                 continue
             for node in self._at(control, here):
@@ -1180,6 +1201,15 @@ def _emptied(seed: Seed) -> Seed:
         seed.attributes,
         tuple(_emptied(one) for one in seed.children if one.definition.repeat is None),
     )
+
+
+def plain_float(text: str) -> float:
+    """The number that a stored answer holds; 0 where it is none."""
+    try:
+        number = float(text)
+    except ValueError:
+        return 0.0
+    return number if number == number else 0.0
 
 
 def timestamp(entry: Entry) -> str:

@@ -14,8 +14,8 @@ from forms.itext import Output
 from forms.language import Scope, compile_expression, written
 from forms.language.syntax import Call
 from forms.language.syntax import Path as SomePath
-from forms.markup import BadMarkup, parse
-from forms.media import BadMedia, blank, file_named, found, node_of, read_instance
+from forms.markup import BadMarkup, kids, local, parse
+from forms.media import BadMedia, blank, file_named, found, node_of, read_instance, rows
 from forms.model import Definition, steps_of
 from forms.problems import BrokenForm, Problem
 from forms.reading import ENTITY_VERSIONS, Reader, loose
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from forms.model import Action, Control, Path, Seed
     from forms.tree import Node
 
+_LISTED = re.compile(r"""^\s*instance\((['"])(.+?)\1\)/([\w./-]+?)\s*(?:\[.*)?$""", re.DOTALL)
+_COLUMN = re.compile(r"[A-Za-z_][\w.-]*")
 _ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*"|'[^']*')""")
 OPENROSA = "http://openrosa.org/xforms"
 _SHORT = (
@@ -93,6 +95,8 @@ class Form:
         reader.read_controls()
         reader.read_actions()
         self._check_versions(reader)
+        if dialect == "collect":
+            self._check_lists(reader)
         self.controls: tuple[Control, ...] = tuple(reader.controls)
         self.actions: tuple[Action, ...] = tuple(reader.actions)
         self.graph = Graph(self.by_path, tolerant=dialect == "webforms")
@@ -237,6 +241,40 @@ class Form:
             else:
                 self._internal.setdefault(name, element)
 
+    def _check_lists(self, reader: Reader) -> None:
+        """Choices from a list must have what the question shows and stores, as Collect asks."""
+        for control in (one for top in reader.controls for one in top.within()):
+            itemset = control.itemset
+            listed = _LISTED.match(itemset.nodeset.text) if itemset is not None else None
+            if itemset is None or listed is None:
+                continue
+            columns = self._columns(listed[2], listed[3])
+            for what, part in (("label", itemset.label.text), ("value", itemset.value.text)):
+                name = part.strip()
+                if columns and _COLUMN.fullmatch(name) and name not in columns:
+                    reader.problem(
+                        control.path[-1],
+                        f"its choices come from {listed[2]!r}, which has no {name!r} for the {what}",
+                    )
+
+    def _columns(self, name: str, steps: str) -> frozenset[str]:
+        """What the first item of the list has; nothing where the list is empty or not at hand."""
+        element = self._internal.get(name)
+        if element is not None:
+            for step in steps.strip("/").split("/"):
+                element = next((one for one in kids(element) if local(one) == step), None)
+                if element is None:
+                    return frozenset()
+            return frozenset(local(one) for one in kids(element))
+        src = self._external.get(name, "")
+        data = found(src, self._media)
+        if data is None or not file_named(src).endswith(".csv"):
+            return frozenset()
+        try:
+            return frozenset(next(iter(rows(file_named(src), data)), ()))
+        except BadMedia:
+            return frozenset()
+
     def _check_versions(self, reader: Reader) -> None:
         if self.dialect.webforms:
             if loose(reader.data, "id") is None:
@@ -273,7 +311,7 @@ class Form:
             self.outcomes[compiled] = kind
 
     def _outcome(self, expression: object, at: Path) -> str:
-        """ "date", "number" or "truth" where the outcome can be one that is not yet text."""
+        """One of "date", "number" and "truth" where the outcome can be one that is not yet text."""
         if isinstance(expression, Call):
             if expression.name in {"today", "now", "date", "date-time"}:
                 return "date"

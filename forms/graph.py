@@ -154,7 +154,7 @@ class Graph:
         )
 
     def _fresh_below(self) -> dict[Path, tuple[Rule, ...]]:
-        """path -> the rules further down than its readers that must be worked out anyway."""
+        """By path the rules further down than its readers that must be worked out anyway."""
         below: dict[Rule, frozenset[Rule]] = {}
         for rule in reversed(self.rules):
             found: set[Rule] = set()

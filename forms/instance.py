@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 class Cell(Node):
     """A node of an entry. `relevant` is what holds with all groups above taken in;
-    the `own_` ones are the node's own rules."""
+    the `own_` ones are the node's own rules.
+    """
 
     __slots__ = ("own_readonly", "own_relevant", "readonly", "required")
 
@@ -114,10 +115,12 @@ def position_of(node: Cell) -> int:
     parent = node.parent
     if parent is None:
         return 1
-    for number, sibling in enumerate(parent.kids[node.name], 1):
+    siblings = parent.kids.get(node.name, ())
+    for number, sibling in enumerate(siblings, 1):
         if sibling is node:
             return number
-    return 0
+    # It is being planted: it will be the next.
+    return len(siblings) + 1
 
 
 def everything(node: Cell) -> Iterator[Cell]:

@@ -1,4 +1,4 @@
-"""A form as it was designed: its questions, rules, texts, lists and events, read once from an XForm."""
+"""A form as it was designed: its questions, rules, texts, lists and events."""
 
 from __future__ import annotations
 
@@ -6,11 +6,10 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forms.itext import Text
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from forms.itext import Text
     from forms.language import Compiled
 
 Path = tuple[str, ...]
@@ -120,7 +119,8 @@ class Control:
     controls: list[Control] = field(default_factory=list)
     actions: list[Action] = field(default_factory=list)
     count: Compiled | None = None
-    count_static: bool = False
+    count_path: Path | None = None
+    """Of the node that holds the count, where the count is a plain path."""
     fixed: bool = False
     """jr:noAddRemove, or a count: people neither add nor remove instances."""
     definition: Definition | None = None
@@ -130,7 +130,7 @@ class Control:
         return self.kind not in {"group", "repeat"}
 
     def within(self) -> Iterator[Control]:
-        """This control and all inside it, in order."""
+        """The control and all inside it, in order."""
         yield self
         for control in self.controls:
             yield from control.within()
@@ -229,7 +229,7 @@ class Definition:
         return f"<Definition {self.ref}>"
 
     def within(self) -> Iterator[Definition]:
-        """This node, its attributes and all nodes below, in order."""
+        """The node, its attributes and all nodes below, in order."""
         yield self
         yield from self.attributes.values()
         for child in self.children:

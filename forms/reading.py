@@ -1,4 +1,4 @@
-"""Reads an XForm: model, binds, texts, events and body, into definitions that are then left alone."""
+"""Reads an XForm: model, binds, texts, events and body, into definitions."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class Reader:
         self.problems.append(Problem("survey", None, question, reason))
 
     def read_body(self) -> None:
-        """The controls, their places and the repeats; what they say is read once nodes are known."""
+        """The controls and their places; what they say is read once the nodes are known."""
         root = (local(self.data),)
         if self.body is not None:
             for element in kids(self.body):
@@ -387,9 +387,9 @@ class Reader:
                 setattr(definition, name, self._message(str(said)))
         preload = bind.get(JAVAROSA + "preload")
         if preload is not None:
-            definition.preload = preload
+            definition.preload = str(preload)
             self._known_property(bind, at)
-            definition.preload_parameters = bind.get(JAVAROSA + "preloadParams") or ""
+            definition.preload_parameters = str(bind.get(JAVAROSA + "preloadParams") or "")
         for key, value in bind.items():
             short = str(key).rpartition("}")[2]
             if short in BIND_EXTRAS:
@@ -482,7 +482,7 @@ class Reader:
         count = element.get(JAVAROSA + "count")
         if count is not None and count.strip():
             # Relative to what is around the repeat: most often the group of the same node.
-            at = (local(self.data),)
+            at: Path = (local(self.data),)
             for around in _above(control):
                 if around.bound:
                     at = around.path
@@ -494,7 +494,7 @@ class Reader:
                     f"the repeat's count {count!r} names no question",
                 )
             control.count = self.compile(count, at, "repeat_count")
-            control.count_static = count.strip().isdigit()
+            control.count_path = place if place in self.by_path else None
             control.fixed = True
         fixed = element.get(JAVAROSA + "noAddRemove")
         if fixed is not None and fixed.strip() in {"true", "true()", "1"}:
@@ -606,7 +606,7 @@ class Reader:
             nodes = None
             ref = element.get("ref") or ""
             if "[" in ref:
-                place = (local(self.data),)
+                place: Path = (local(self.data),)
                 if source is not None:
                     place = source.path if not source.asks else source.path[:-1]
                 nodes = self.compile(ref, place, kind)

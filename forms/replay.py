@@ -97,6 +97,7 @@ class Run:
             self.current = Entry.edit(form, step["edit_xml"].encode(), self.context)
         elif operation in {"init", "new_instance"}:
             self.current = Entry.start(form, self.context)
+            self.current.looks_later = self.dialect == "collect"
         elif operation == "set":
             self._set(step["ref"], step.get("value") or "")
         elif operation == "add_repeat":
@@ -126,6 +127,7 @@ class Run:
     def _again(self, entry: Entry) -> None:
         language = self.entry.language
         self.current = entry
+        entry.looks_later = self.dialect == "collect"
         if language != entry.language:
             entry.set_language(language)
 
@@ -182,15 +184,17 @@ def snapshot(entry: Entry) -> dict[str, Any]:
         nodes.append(told)
         shown[node] = told
     for asked, control in entry._asked(entry.form.controls, entry.root):  # noqa: SLF001 - one engine
-        if asked is None or asked not in shown or control.definition is not asked.defn:
+        if asked not in shown or (control.bound and control.definition is not asked.defn):
             continue
         told = shown[asked]
-        told["label"] = entry.label(control, asked)
+        if control.label is not None or "label" not in told:
+            told["label"] = entry.label(control, asked)
         hint = entry.text(control.hint, asked)
         if hint:
             told["hint"] = hint
         if asked.defn.select and control.asks:
             told["choices"] = [[one.value, one.label] for one in offered(entry, asked)]
+    entry.look()
     return {"nodes": nodes}
 
 

@@ -79,7 +79,7 @@ def parse_time(text: str) -> tuple[time, tzinfo | None] | None:
 
 
 def offset(text: str | None) -> tzinfo | None:
-    """ "Z", "+05:30", "-07" as a zone; None for none."""
+    """An offset like "Z", "+05:30", "-07" as a zone; None for none."""
     if not text:
         return None
     if text == "Z":
@@ -191,8 +191,9 @@ def _as_boolean(text: str, dialect: Dialect, _zone: tzinfo) -> str:
 
 
 def geopoint(text: str, *, whole: bool = False) -> str:
-    """ "latitude longitude altitude accuracy", or "" where the text is no place on earth; `whole`
-    has all four, with 0.0 for what is not given."""
+    """In order latitude, longitude, altitude, accuracy; "" where the text is no place on earth.
+    `whole` has all four, with 0.0 for what is not given.
+    """
     parts = text.split()
     if not 2 <= len(parts) <= 4 or not all(_DECIMAL.fullmatch(one) for one in parts):
         return ""
@@ -309,7 +310,8 @@ def moment_of(text: str, zone: tzinfo, today: date) -> datetime | None:
 
 def dated(text: str, kind: str, zone: tzinfo, today: date) -> str:
     """What JavaRosa stores when an expression came to a date, of whatever type the node is: a
-    date's day, a time's clock, and the whole moment for every other type."""
+    date's day, a time's clock, and the whole moment for every other type.
+    """
     moment = moment_of(text, zone, today)
     if moment is None:
         return text
@@ -321,7 +323,7 @@ def dated(text: str, kind: str, zone: tzinfo, today: date) -> str:
     return iso_datetime(moment)
 
 
-def _truth(value: bool, kind: str, dialect: Dialect) -> str:  # noqa: FBT001 - it is the value
+def _truth(value: bool, kind: str, dialect: Dialect) -> str:
     if kind in {"int", "decimal"} and not dialect.casts_like_java:
         return "1" if value else "0"
     if dialect.casts_like_java:

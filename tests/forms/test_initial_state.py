@@ -11,6 +11,15 @@ import pytest
 from forms.replay import replay
 from tests.forms.corpus import cases, same
 
+FOUND = dict.fromkeys(
+    [
+        where + name
+        for where in ("", "uri:")
+        for name in ("deviceid", "email", "phonenumber", "simserial", "subscriberid", "username")
+    ],
+    "found",
+)
+"""What JavaRosa's validator says for every property of a device."""
 LIST = Path(__file__).with_name("scenario_misses.md")
 FORMS = cases("forms.jsonl.gz")
 DOCUMENTED = cases("docs-xforms.json.gz")
@@ -22,7 +31,8 @@ def differs(case: dict[str, Any]) -> str:
     theirs = case["javarosa"][0]
     if "error" in theirs:
         return ""
-    ours = replay(case)["steps"][0]
+    asked = {**case, "tz": "America/Phoenix", "options": {"properties": FOUND}}
+    ours = replay(asked)["steps"][0]
     if "error" in ours:
         return ours["error"][:300]
     found: dict[str, list[dict[str, Any]]] = {}
@@ -35,19 +45,35 @@ def differs(case: dict[str, Any]) -> str:
         for key in ("rel", "ro", "req"):
             if node[key] != want[key]:
                 return f"{want['ref']}: {key} {want[key]} expected"
-        if want["rel"] and not same(want.get("value", ""), node.get("value", ""), frozen=False):
+        lucky = _lucky(case["form"], want["ref"])
+        if (
+            want["rel"]
+            and not lucky
+            and not same(want.get("value", ""), node.get("value", ""), frozen=False)
+        ):
             return f"{want['ref']}: {want.get('value')!r} expected, {node.get('value')!r} found"
-        if want.get("label") and not same(want["label"], node.get("label") or "", frozen=False):
+        told = want.get("label") or ""
+        # A label on which JavaRosa fails while it is shown is no state of the form.
+        if (
+            told
+            and not told.startswith("ERR:")
+            and not same(want["label"], node.get("label") or "", frozen=False)
+        ):
             return f"{want['ref']}: label {want['label']!r} expected, {node.get('label')!r} found"
         if "choices" in want:
             theirs_ = [[v, " ".join((label or "").split())] for v, label in want["choices"]]
-            ours_ = [
-                [v, " ".join((label or "").split())] for v, label in node.get("choices") or []
-            ]
+            ours_ = [[v, " ".join((label or "").split())] for v, label in node.get("choices") or []]
             if theirs_ != ours_ and sorted(theirs_) != sorted(ours_):
                 return f"{want['ref']}: choices {theirs_} expected, {ours_} found"
     left = [ref for ref, nodes in found.items() if nodes]
     return f"{left[0]} is not expected" if left else ""
+
+
+def _lucky(form: str, ref: str) -> bool:
+    """Whether the value there hangs on a lot or on the second."""
+    path = re.escape(re.sub(r"\[\d+\]", "", ref))
+    found = re.findall(rf'<(?:bind|setvalue)[^>]*(?:nodeset|ref)="{path}"[^>]*>', form)
+    return any("random()" in one or "now()" in one for one in found)
 
 
 def listed() -> set[str]:
@@ -68,5 +94,3 @@ def test_the_examples_of_odks_documentation_open_without_a_fault_of_ours():
         if "error" in told["steps"][0]:
             refused[case["file"], case["line"]] = told["steps"][0]["error"]
     assert refused == {}
-
-

@@ -12,7 +12,9 @@ from tests.forms.corpus import cases, dialect_of, miss
 
 LIST = Path(__file__).with_name("scenario_misses.md")
 RECORDED = cases("scenario.jsonl.gz")
-pytestmark = pytest.mark.skipif(not RECORDED, reason="the recorded cases are not beside the project")
+pytestmark = pytest.mark.skipif(
+    not RECORDED, reason="the recorded cases are not beside the project"
+)
 
 
 def listed() -> dict[str, str]:
@@ -22,9 +24,7 @@ def listed() -> dict[str, str]:
 
 
 def missed() -> dict[str, str]:
-    return {
-        case["id"]: found for case in RECORDED if (found := miss(case, dialect_of(case)))
-    }
+    return {case["id"]: found for case in RECORDED if (found := miss(case, dialect_of(case)))}
 
 
 def test_each_recorded_scenario_comes_out_as_recorded_or_is_listed_with_its_reason():
