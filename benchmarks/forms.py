@@ -342,7 +342,7 @@ SERIES = (
 
 def draw(rows: Sequence[Row], file: Path) -> None:
     """How it grows, as an SVG: both axes logarithmic, a straight 45° line is proportional."""
-    import math  # noqa: PLC0415 - only the chart needs it
+    import math
 
     width, height, left, bottom = 760, 440, 64, 56
     lines = []

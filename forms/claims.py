@@ -67,7 +67,7 @@ class Declared:
     repeats: frozenset[str]
 
 
-class BadClaim(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class BadClaim(ValueError):
     """An entity in a submission cannot be read; `problems` names each by its path."""
 
     def __init__(self, problems: tuple[Problem, ...]) -> None:

@@ -79,7 +79,7 @@ class Term:
             yield from part.walk()
 
 
-class _Unreadable(Exception):  # noqa: N818 - named for what is so (STYLE)
+class _Unreadable(Exception):
     """Not an expression that is understood here; the engine itself will judge it."""
 
 

@@ -14,7 +14,7 @@ Element = etree._Element  # noqa: SLF001 - the name under which lxml's types kno
 BYTES_MAX = 64 * 2**20
 
 
-class BadMarkup(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class BadMarkup(ValueError):
     """The bytes are not XML that can be trusted; the text says why and where."""
 
 

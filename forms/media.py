@@ -26,7 +26,7 @@ DELIMITERS = ",;\t|"
 SCHEMES = ("jr://file-csv/", "jr://file/", "jr://instance/", "jr://images/", "jr://")
 
 
-class BadMedia(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class BadMedia(ValueError):
     """A file that goes with a form cannot be used; the text names the file and the line."""
 
 

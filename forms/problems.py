@@ -28,7 +28,7 @@ class Problem:
         return f"{where}: {self.reason}" if where else self.reason
 
 
-class BrokenForm(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class BrokenForm(ValueError):
     """The form cannot be used. `problems` says where and why; nothing else was touched."""
 
     def __init__(self, problems: tuple[Problem, ...], *, form: str = "") -> None:

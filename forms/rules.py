@@ -34,7 +34,7 @@ _NAME = re.compile(r"[^\W\d][\w.-]*")
 _SCOPE = Scope(root="record", repeats=frozenset({("record", "member")}))
 
 
-class NoLuck(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class NoLuck(ValueError):
     """A rule asked for a random number or a fresh id, which it never gets."""
 
 

@@ -145,11 +145,15 @@ def compile_xlsform(name: str, data: bytes, media: Mapping[str, bytes] | None = 
     return read_xlsform(name, data, media).xml
 
 
-def read_xlsform(name: str, data: bytes, media: Collection[str] | None = None) -> XlsForm:
+def read_xlsform(
+    name: str, data: bytes, media: Collection[str] | None = None, *, opened: bool = True
+) -> XlsForm:
     """Read an xlsx, xls, csv or md XLSForm (or pass an XForm through), with its rows.
 
     `media` names the files that go with the form; None says that they are not known yet, and
-    then no missing file is complained about. Raises BrokenForm.
+    then no missing file is complained about. What the engine itself refuses (an expression that
+    is none, a cycle of calculations) is told by its rows too, unless `opened` is False.
+    Raises BrokenForm.
     """
     kind = _kind_of(name, data)
     if kind == ".xml":
@@ -176,13 +180,26 @@ def read_xlsform(name: str, data: bytes, media: Collection[str] | None = None) -
             problems.append(told)
     if problems:
         raise BrokenForm(tuple(sorted(problems, key=_by_place)), form=name)
-    return XlsForm(
+    read = XlsForm(
         name,
         xml,
         sheets,
         MappingProxyType(_places(sheets, xml)),
         tuple(_from_pyxform(text, sheets) for text in warnings),
     )
+    if opened:
+        _open(read)
+    return read
+
+
+def _open(read: XlsForm) -> None:
+    """Let the engine read the form, for what it refuses."""
+    from forms.form import Form  # noqa: PLC0415 - the engine is read when it is first needed
+
+    try:
+        Form.load(read.xml)
+    except BrokenForm as broken:
+        raise BrokenForm(read.located(broken.problems), form=read.name) from None
 
 
 def select_of(row: Row) -> Select | None:
@@ -215,7 +232,7 @@ def named(sheets: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, Row]]:
             above.append(row["name"])
 
 
-class _Refused(Exception):  # noqa: N818 - named for what is so (STYLE)
+class _Refused(Exception):
     """What pyxform says, on its way to its place in the sheet."""
 
 

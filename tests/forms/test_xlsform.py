@@ -164,13 +164,30 @@ def test_a_sheet_of_a_million_rows_is_refused():
         read_xlsform("long.csv", b"survey,,\n" + b",text,a\n" * 300_000)
 
 
+CYCLE = (
+    HEADINGS + "| | begin repeat | r | R | | |\n| | calculate | a | | | ${b} |\n"
+    "| | calculate | b | | | ${a} |\n| | end repeat | | | | |\n"
+)
+
+
+def test_a_cycle_of_calculations_is_refused_by_its_rows():
+    found = problems(CYCLE)
+    assert {each.row for each in found} <= {3, 4}
+    assert {each.sheet for each in found} == {"survey"}
+    assert "row 3" in str(found)
+    assert "row 4" in str(found)
+
+
+def test_an_expression_that_is_none_is_refused_by_its_row():
+    found = problems(HEADINGS + "| | text | a | A | | |\n| | text | b | B | 1 + | |\n")
+    assert [(each.sheet, each.row, each.question) for each in found] == [("survey", 3, "b")]
+
+
 def test_the_engines_own_problems_are_brought_back_to_their_rows():
     read = read_xlsform(
         "f.md",
-        (
-            HEADINGS + "| | begin repeat | r | R | | |\n| | calculate | a | | | ${b} |\n"
-            "| | calculate | b | | | ${a} |\n| | end repeat | | | | |\n"
-        ).encode(),
+        CYCLE.encode(),
+        opened=False,
     )
     raw = Problem("", None, "/data/r[2]/a", "/data/r/a needs /data/r/b, which needs /data/r/a")
     assert read.located([raw]) == (

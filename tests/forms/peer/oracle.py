@@ -17,7 +17,7 @@ SHARED = Path(__file__).parents[4] / "shared"
 Case = dict[str, Any]
 
 
-class Missing(Exception):  # noqa: N818 - named for what is so (STYLE)
+class Missing(Exception):
     """JavaRosa cannot be run here; the text says what it would take."""
 
 
