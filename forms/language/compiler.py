@@ -652,10 +652,11 @@ class Compiler:
         if not keep and not tidy:
 
             def plainly(nodes: list[Node], frame: Frame) -> list[Node]:
-                if len(nodes) == 1:
-                    found = take(nodes[0])
-                else:
-                    found = [one for node in nodes for one in take(node)]
+                found = (
+                    take(nodes[0])
+                    if len(nodes) == 1
+                    else [one for node in nodes for one in take(node)]
+                )
                 frame.spend(len(found) + len(nodes))
                 return found
 

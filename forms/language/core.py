@@ -22,7 +22,7 @@ STEPS_MAX = 3_000_000
 NAN = math.nan
 
 
-class TooCostly(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class TooCostly(ValueError):
     """The expression looked at more nodes, or made longer text, than any honest form needs."""
 
 

@@ -47,7 +47,7 @@ _STEP = re.compile(r"(@)?([^/\[\]]+)(?:\[(\d+)\])?")
 _KINDS = {"text()": TEXT, "comment()": COMMENT, "processing-instruction()": INSTRUCTION}
 
 
-class Missing(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class Missing(ValueError):
     """The case names a node that its document has not."""
 
 

@@ -10,7 +10,7 @@ LENGTH_MAX = 100_000
 DEPTH_MAX = 120
 
 
-class BadExpression(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class BadExpression(ValueError):
     """The text is no expression, at the character `position` (from 0), for `reason`."""
 
     def __init__(self, text: str, position: int, reason: str) -> None:

@@ -192,17 +192,22 @@ def _numbers_of(conversions: Conversions, code: Code) -> Callable[[Node, Frame],
 
 @function("sum", least=1, most=1, core=True)
 def _sum(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None) -> Code:
-    """Collect leaves blanks and what is no number out; for all others the sum is NaN then."""
+    """Collect leaves blanks and what is no number out; for all others the sum is NaN
+    then, and in the browser where there is nothing to add up.
+    """
     code = compiler.compile(arguments[0], where)
     if code.kind not in {"d", "v"}:
         raise compiler.fail("sum() takes nodes")
     plain = not compiler.conversions.java
+    browser = compiler.scope.dialect == "webforms"
     run, to_number = code.run, compiler.conversions.to_number
 
     def total(node: Node, frame: Frame) -> float:
         value = run(node, frame)
         if not isinstance(value, list):
             return to_number(value, frame)
+        if browser and not value:
+            return NAN
         numbers = [to_number([one], frame) for one in value]
         return float(sum(numbers) if plain else sum(one for one in numbers if one == one))  # noqa: PLR0124 - not NaN
 
