@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING, Any
 from field_agent.records import dataset_csv, dots_seen
 from field_agent.store import Missing
 from forms import Context, Entry, Fault, Form, Unfinished
-from forms.entry import Entry, Fault
-from forms.finish import Unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

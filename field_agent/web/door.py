@@ -20,8 +20,7 @@ from field_agent.store import Busy, DiskFull, Missing
 from field_agent.transport import Unreachable
 from field_agent.vault import Locked, clock_ms
 from field_agent.web.page import WORDS, Page, direction, words_for
-from forms.entry import NoSuchNode
-from forms.finish import Unfinished
+from forms import BrokenForm, NoSuchNode, Unfinished
 from schemas.problems import Refused
 
 if TYPE_CHECKING:
