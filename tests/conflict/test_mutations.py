@@ -78,7 +78,7 @@ MUTATIONS = (
         "record.py",
         "            at[path] = [*held]\n",
         "            at[path] = held\n",
-        "test_record.py::test_a_settlement_can_be_revised_and_an_answer_after_it_asks_again",
+        "test_record.py::test_a_record_that_was_handed_out_never_changes",
     ),
     Mutation(
         "believe a ring of lies",
@@ -91,7 +91,7 @@ MUTATIONS = (
         "let a deletion win over what it had not seen",
         "record.py",
         "if entry[1].value is not None and not any(",
-        "if entry[1].value is not None and not all(",
+        "if entry[1].value == () and not any(",
         "test_record.py::test_a_record_deleted_while_another_edits_it_is_still_there",
     ),
     Mutation(
@@ -176,7 +176,7 @@ def copied(to: Path) -> Path:
     return to
 
 
-def tested(folder: Path, *tests: str) -> subprocess.CompletedProcess[str]:
+def outcome(folder: Path, *tests: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider"),
@@ -198,15 +198,14 @@ def test_a_rule_that_is_taken_away_is_missed(mutation: Mutation, tmp_path: Path)
     source = file.read_text(encoding="utf-8")
     assert source.count(mutation.before) == 1, "the rule moved; tell the mutation where it is"
     file.write_text(source.replace(mutation.before, mutation.after), encoding="utf-8")
-    ran = tested(folder, mutation.test)
+    ran = outcome(folder, mutation.test)
     assert ran.returncode == 1, ran.stdout[-3000:] + ran.stderr[-1000:]
     assert "1 failed" in ran.stdout
-    assert str(folder) in ran.stdout or "tests/conflict" in ran.stdout
 
 
 def test_with_every_rule_in_its_place_nothing_is_missed(tmp_path: Path):
     folder = copied(tmp_path)
-    ran = tested(folder, *sorted({mutation.test for mutation in MUTATIONS}))
+    ran = outcome(folder, *sorted({mutation.test for mutation in MUTATIONS}))
     assert ran.returncode == 0, ran.stdout[-3000:] + ran.stderr[-1000:]
 
 

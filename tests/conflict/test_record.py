@@ -313,6 +313,12 @@ def test_the_record_is_told_as_it_stood_at_any_past_time():
 # Histories
 
 
+def test_a_record_that_was_handed_out_never_changes():
+    before = fold([BORN, said("bo", 2, {"size": "5"}, FIRST)])
+    after = apply(before, said("cy", 3, {"size": "6"}, ["bo-tablet:2"]))
+    assert (before.value("size"), after.value("size")) == ("5", "6")
+
+
 def test_a_counter_used_twice_is_refused_by_name_wherever_it_shows():
     one, other = said("bo", 2, {"size": "5"}), said("bo", 2, {"size": "6"})
     for act in (
