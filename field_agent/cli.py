@@ -33,6 +33,7 @@ TOLD = {
     "forms.problems": {"BrokenForm"},
     "forms.media": {"BadMedia"},
     "forms.entry": {"WrongForm", "NoSuchNode", "Unfinished"},
+    "forms.finish": {"Unfinished"},
     "schemas.problems": {"Refused"},
 }
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from field_agent.store import Store
-    from forms.form import Form
+    from forms import Form
 
 LABEL_PATHS = ("label", "head_name", "name")
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 FILE = "serve.pid"
 
 
-class Open(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class Open(Exception):
     """The pages are open already."""
 
 

@@ -38,7 +38,7 @@ CONNECT_S, READ_S = 15.0, 120.0
 _HEAD_BYTES = 400
 
 
-class Unreachable(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class Unreachable(Exception):
     """The server did not answer, or what came back was not its own: nothing on the device changed.
 
     `met` says whether there was a connection at all before it broke.

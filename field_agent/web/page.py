@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from field_agent.register import Interview
-    from forms.entry import Changed, State
+    from forms import Changed, State
 
 RIGHT_TO_LEFT = frozenset({"ar", "fa", "he", "ur", "ps", "dv", "yi", "ckb", "ug", "sd"})
 FEW = 12

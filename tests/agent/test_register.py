@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import random  # noqa: TID251  a test's luck
+import random
 import uuid
 from datetime import UTC, datetime, timedelta
 from itertools import count

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random  # noqa: TID251  the link's luck is the test's seed
+import random
 import socket
 import threading
 import time

@@ -68,13 +68,13 @@ def test_a_link_that_is_cut_every_so_many_bytes_finishes(office, tablet, every):
 def test_a_cut_link_carries_little_more_than_an_uncut_one(office, tablet, tmp_path):
     other = Afar(office, tmp_path / "other")
     for one in (tablet, other):
-        for _ in range(400):
+        for _ in range(300):
             one.finish()
     _, whole = through(office, other)
     _, cut = through(office, tablet, cut_every=131_072)
-    assert cut.cuts >= 3
+    assert cut.connections > 4
     # The first cut is not foreseen; on this short a run it weighs more than in the benchmark.
-    assert cut.up <= 1.25 * whole.up
+    assert cut.up <= 1.2 * whole.up
     tablet.check_done()
     other.check_done()
     other.store.close()

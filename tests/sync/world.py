@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import random  # noqa: TID251  the wire's luck is the test's seed
+import random
 import shutil
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -42,6 +42,8 @@ FAULTS = (
     "server-dies-after-commit",
 )
 
+NO_NETWORK = ["drop-request"] * 20
+
 
 class Killed(BaseException):
     """The device's process ended here: no handler of its own runs."""
@@ -51,7 +53,7 @@ class Broken(AssertionError):
     """A promise of the sync does not hold."""
 
 
-class Died(Exception):  # noqa: N818
+class Died(Exception):
     """The server's process ended here."""
 
 
@@ -117,7 +119,7 @@ class Office:
 
     def open(self) -> None:
         self.desk = a_desk(f"sqlite:///{self.file}", self.clock, self.keys)
-        self.mortal = Mortal(self.desk.store)
+        self.mortal = Mortal(self.desk.store, lies=self.lies)
         app = Flask("office")
         app.logger.disabled = True
         app.register_blueprint(blueprint(replace(self.desk, store=self.mortal)))
@@ -399,7 +401,7 @@ class Life:
         try:
             for number in range(2):
                 self.tablets.append(make(office, self.folder / f"tablet{number}"))
-            office.mortal.lies = lies
+            office.lies = office.mortal.lies = lies
             for _ in range(steps):
                 self._step(office)
                 for one in self.tablets:
@@ -425,6 +427,8 @@ class Life:
             one.finish(file=self.luck.choice((1, 9_000, 70_000, 200_000)))
         elif act == "sync":
             script = [self.luck.choice(FAULTS) for _ in range(self.luck.randrange(12))]
+            if self.luck.random() < 0.2:
+                script = NO_NETWORK
             self.acts[-1] += f" {script}"
             one.sync(script)
         elif act == "late":

@@ -38,7 +38,8 @@ if (sheet) {
           waiting -= 1;
           if (told.done) { location.href = "/"; return; }
           patch(told);
-          if (!waiting) { saved.textContent = sheet.dataset.saved; sheet.dataset.idle = String(Date.now()); }
+          if (!waiting && !told.first) saved.textContent = sheet.dataset.saved;
+          if (!waiting) sheet.dataset.idle = String(performance.now());
           return;
         } catch (trouble) {
           if (trouble.told) { waiting -= 1; saved.textContent = trouble.message; return; }
