@@ -125,14 +125,22 @@ def _pulldata(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
             items = root.kids.get("item", [])
             frame.spend(len(items))
             for item in items:
-                for cell in item.kids.get(key_column, ())[:1]:
+                for cell in _cells(item, key_column)[:1]:
                     index.setdefault(cell.string_value(), item)
             root.index[key_column,] = index
         row: Node | None = index.get(key)
-        cells = row.kids.get(column) if row is not None else None
+        cells = _cells(row, column) if row is not None else None
         return cells[0].string_value() if cells else ""
 
     return Code("s", pulled)
+
+
+def _cells(row: Node, column: str) -> list[Node]:
+    """The row's elements of that name, or its attribute where the name is "@..."."""
+    if column.startswith("@"):
+        found = row.attrs.get(column[1:])
+        return [] if found is None else [found]
+    return row.kids.get(column, [])
 
 
 @function("indexed-repeat", least=3, most=7)

@@ -189,7 +189,12 @@ def _distance(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
     java = compiler.conversions.java
 
     def measured(node: Node, frame: Frame) -> float:
-        line = points(";".join(texts(node, frame)))
+        given = texts(node, frame)
+        line = points(";".join(given))
+        if line is not None and len(arguments) > 1 and any(";" in one for one in given):
+            line = None  # Several arguments are places, one each.
+        if line is not None and not java and len(line) == 1 and ";" in given[0]:
+            line = None  # To the browser one place with a ";" is neither place nor trace.
         if line is None:
             raise compiler.fail("distance() was given what are no places on earth")
         return length(line, apart_by_cosines) if java else _rounded(length(line))
