@@ -121,7 +121,9 @@ def decide(
             enrolment.settle(tx, after)
         return after
 
-    after = desk.store.transaction(work)
+    area = desk.store.read(lambda tx: find(desk, tx, reference)).area
+    # Decisions of one area queue: each is chained to the one before.
+    after = desk.store.transaction(work, lock=f"decisions/{area}")
     if after.subject.kind in {"cycle", "payment"}:
         cycle.settle(desk, after)
     return show(desk, after.subject.id)

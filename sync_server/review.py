@@ -18,7 +18,7 @@ from sqlalchemy.exc import IntegrityError
 from sync_server import officers
 from sync_server.officers import Declined
 from sync_server.store.desk_tables import decisions, policy_stages, subjects
-from sync_server.store.engine import as_bytes
+from sync_server.store.engine import add_if_new, as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,9 +177,12 @@ def _policy_version(tx: Tx, kind: str) -> int:
         select(func.max(policy_stages.c.version)).where(policy_stages.c.kind == kind)
     ).scalar()
     if version is None:
-        for stage in POLICY[kind]:
-            row = {"kind": kind, "version": 1, "stage": stage.number}
-            tx.execute(insert(policy_stages).values(**row, name=stage.name, role=stage.role))
+        rows = [
+            {"kind": kind, "version": 1, "stage": one.number, "name": one.name, "role": one.role}
+            for one in POLICY[kind]
+        ]
+        # Two who are first at the same moment write the same rows.
+        add_if_new(tx, policy_stages, rows)
         return 1
     return int(version)
 
@@ -293,18 +296,17 @@ def _open(tx: Tx, subject: Subject, at_ms: int) -> None:
     its author and policy are fixed from then on.
     """
     if tx.execute(_where(select(subjects.c.subject), subjects, subject)).first() is None:
-        tx.execute(
-            insert(subjects).values(
-                area=subject.area,
-                kind=subject.kind,
-                subject=subject.id,
-                author=subject.author,
-                policy=_policy_version(tx, subject.kind),
-                state=State.WAITING,
-                title=subject.title,
-                made_ms=at_ms,
-            )
-        )
+        row = {
+            "area": subject.area,
+            "kind": subject.kind,
+            "subject": subject.id,
+            "author": subject.author,
+            "policy": _policy_version(tx, subject.kind),
+            "state": State.WAITING,
+            "title": subject.title,
+            "made_ms": at_ms,
+        }
+        add_if_new(tx, subjects, [row])
 
 
 def move(tx: Tx, subject: Subject, to: State) -> None:

@@ -51,7 +51,7 @@ def chrome(tmp_path) -> Iterator[Chrome]:
 
 
 @pytest.fixture
-def address(office) -> Iterator[str]:  # noqa: F811 - the fixture imported above
+def address(office) -> Iterator[str]:
     server = make_server("127.0.0.1", 0, create_app(office.desk), threaded=True)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -69,7 +69,7 @@ def sign_in(chrome: Chrome, address: str, name: str) -> None:
     chrome.find_element(By.ID, "name").send_keys(name, Keys.TAB, PASSWORD, Keys.ENTER)
 
 
-def test_two_officers_approve_a_batch_in_the_browser(office, address, chrome):  # noqa: F811 - as above
+def test_two_officers_approve_a_batch_in_the_browser(office, address, chrome):
     from selenium.webdriver.common.by import By
     from selenium.webdriver.common.keys import Keys
 

@@ -7,6 +7,10 @@ import shutil
 import pytest
 
 from tests.desk.office import Office, open_office, staff
+from tests.server import conftest as server
+
+postgres, url = server.postgres, server.url
+"""A database of each kind; what needs both asks for `url`."""
 
 
 @pytest.fixture(scope="session")

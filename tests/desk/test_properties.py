@@ -191,3 +191,13 @@ def test_the_states_that_a_table_names_are_the_states_there_are():
     ):
         assert set(moves) == set(states)
         assert set().union(*moves.values()) <= set(states)
+
+
+def test_the_docs_draw_the_lives_that_the_tables_hold():
+    told = (Path(__file__).parents[2] / "docs" / "workflow.md").read_text(encoding="utf-8")
+    for moves in (review.MOVES, cycle.CYCLE_MOVES, cycle.PAYMENT_MOVES):
+        drawn = "\n".join(
+            f"| {state} | {', '.join(sorted(set(others) - {state})) or '-'} |"
+            for state, others in moves.items()
+        )
+        assert drawn in told
