@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     Value = str | float | bool | list[Node]
 
-STEPS_MAX = 3_000_000
+STEPS_MAX = 1_000_000
 NAN = math.nan
 
 

@@ -208,8 +208,6 @@ def _sum(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...]
             return to_number(value, frame)
         if browser and not value:
             return NAN
-        if nothing and not value:
-            return math.nan
         numbers = [to_number([one], frame) for one in value]
         return float(sum(numbers) if plain else sum(one for one in numbers if one == one))  # noqa: PLR0124 - not NaN
 
