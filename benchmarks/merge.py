@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import json
-import random  # noqa: TID251  histories are made from one seed
+import random
 import shutil
 import subprocess
 from dataclasses import dataclass
@@ -159,7 +159,7 @@ def measure_yjs(
     programmes: list[list[Step]], ends: list[dict[str, list[str]]], rounds: int
 ) -> Figures | str:
     try:
-        from pycrdt import Doc, Map  # noqa: PLC0415 - a peer, absent from a plain installation
+        from pycrdt import Doc, Map
     except ImportError:
         return "pycrdt is not installed: `make test` installs it with the developers' tools"
     sent: list[list[bytes]] = []
