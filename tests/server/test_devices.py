@@ -114,6 +114,14 @@ def test_a_signature_is_for_one_path_and_one_body(tablet):
         assert reply.status_code in {400, 401}
 
 
+def test_a_signature_for_one_file_does_not_fetch_another(tablet, visits):
+    signed = tablet.send("GET", f"/sync/v1/blobs/{'0' * 64}")
+    assert signed.status_code == 404
+    header = signed.request.headers["Authorization"]
+    reply = tablet.client.get(f"/sync/v1/blobs/{visits.hash}", headers={"Authorization": header})
+    assert (reply.status_code, code_of(reply)) == (401, "signature-wrong")
+
+
 def test_a_revoked_device_is_told_so_by_the_servers_own_word_and_nothing_else(desk, tablet):
     sealed = tablet.seal()
     enrol.revoke(desk, tablet.device, "stolen")

@@ -11,7 +11,7 @@ from sqlalchemy import func, select
 
 from schemas.messages import pack_reply, pack_round, unpack_reply
 from schemas.problems import Refused
-from sync_server import intake
+from sync_server import enrol, intake
 from sync_server.publish import publish
 from sync_server.store.intake_tables import envelopes, submissions
 from tests.server.conftest import enrolled
@@ -48,6 +48,22 @@ def test_an_envelope_that_comes_in_two_batches_is_taken_once_and_receipted_twice
     second = tablet.round(sealed, "b2")
     assert first.receipts[0] == second.receipts[0]
     assert len(state_of(desk)) == 2
+
+
+def test_one_that_comes_by_two_doors_at_the_same_moment_is_taken_once(desk, tablet):
+    sealed = [tablet.seal()]
+    device = desk.store.read(lambda tx: enrol.find(tx, tablet.device))
+
+    class Meanwhile:
+        """While this one is being checked, the same envelope is taken in by another batch."""
+
+        def judge(self, envelopes):
+            intake.take_batch(desk, device, "stick", envelopes)
+            return desk.checker.judge(envelopes)
+
+    told = intake.take_batch(replace(desk, checker=Meanwhile()), device, "wire", sealed)
+    assert ([at for at, _ in told.receipts], told.refused) == ([1], ())
+    assert len(state_of(desk)) == 1
 
 
 def test_a_batch_id_with_other_contents_takes_nothing(desk, tablet):
@@ -285,8 +301,6 @@ def test_a_value_moved_to_another_row_does_not_open(desk):
 
 
 def test_the_count_of_what_is_held_follows_gaps(desk, tablet):
-    from sync_server import enrol
-
     sealed = [tablet.seal() for _ in range(4)]
     for number, (given, to) in enumerate([([0], 1), ([2, 3], 1), ([1], 4)]):
         tablet.round([sealed[at] for at in given], f"b{number}")

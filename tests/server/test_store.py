@@ -6,6 +6,7 @@ import threading
 
 import pytest
 from sqlalchemy import func, insert, select, text
+from sqlalchemy.exc import IntegrityError
 
 from sync_server.store.engine import last_sequence, metadata, next_sequence, open_store
 from sync_server.store.intake_tables import epochs, facts
@@ -61,6 +62,24 @@ def test_a_work_that_fails_does_not_undo_the_ones_it_shares_a_commit_with(store)
         thread.join()
     assert sorted(wrong, key=int) == ["0", "3", "6", "9"]
     assert noted(store) == 8
+
+
+def test_nobody_hears_that_it_is_done_when_the_commit_fails(store):
+    def prepare(tx):
+        tx.execute(text("create table parent (id integer primary key)"))
+        tx.execute(
+            text(
+                "create table child (id integer references parent (id) "
+                "deferrable initially deferred)"
+            )
+        )
+
+    store.transaction(prepare)
+    with pytest.raises(IntegrityError):
+        store.transaction(lambda tx: tx.execute(text("insert into child values (1)")) and None)
+    assert store.read(lambda tx: tx.execute(text("select count(*) from child")).scalar()) == 0
+    store.transaction(lambda tx: note(tx, "after"))
+    assert noted(store) == 1
 
 
 def test_places_are_given_without_gaps_in_the_order_of_commits(store):
