@@ -121,6 +121,29 @@ def _lines(
         raise BadMedia(f"{name}, line {reader.line_num}: {fault}") from None
 
 
+_NO_NODES: list[Node] = []
+_NO_KIDS: dict[str, list[Node]] = {}
+_NO_ATTRS: dict[str, Node] = {}
+
+
+class _Cell(Node):
+    """A value in a line of a list. Nothing is ever put below it, so that all share one emptiness."""
+
+    __slots__ = ()
+
+    def __init__(self, column: str, item: Node, text: str) -> None:
+        self.kind = "element"
+        self.name = column
+        self.ns = self.prefix = ""
+        self.parent = item
+        self.text = text
+        self.children = _NO_NODES
+        self.kids = _NO_KIDS
+        self.attrs = _NO_ATTRS
+        self.relevant = True
+        self.defn = self.index = None
+
+
 class _Item(Node):
     """A line of a list. Its cells become nodes when first looked at: most never are, and a
     hundred thousand villages open in a fraction of a second.
@@ -159,9 +182,12 @@ class _Item(Node):
         for at, column in enumerate(self._names):
             # A short line's last columns are blank.
             text = values[at] if at < known else ""
-            cell = Node("element", column, parent=self, text=text)
+            cell = _Cell(column, self, text)
             cells.append(cell)
-            kids_.setdefault(column, []).append(cell)
+            if column in kids_:
+                kids_[column].append(cell)
+            else:
+                kids_[column] = [cell]
         self._kids = kids_
         # Last, so that another thread never sees cells without their names.
         self._cells = cells
