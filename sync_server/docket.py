@@ -43,16 +43,24 @@ def _every(tx: Tx) -> list[tuple[str, str, str]]:
     return found + [(row.area, row.kind, row.subject) for row in rows]
 
 
+def _over(tx: Tx) -> set[tuple[str, str, str]]:
+    over = (review.State.CARRIED_OUT, review.State.RETURNED)
+    rows = tx.execute(select(subjects).where(subjects.c.state.in_(over)))
+    return {(row.area, row.kind, row.subject) for row in rows}
+
+
 def listed(desk: Desk, *, kind: str = "", settled: bool = False) -> tuple[Standing, ...]:
     """Every subject of the kind (or of all) that waits, or (with `settled`) all of them, oldest
     first.
     """
 
     def work(tx: Tx) -> tuple[Standing, ...]:
+        # What is over needs no look at its content: a list of what waits stays quick for years.
+        over = set() if settled else _over(tx)
         found = [
             review.standing(tx, subject_of(desk, tx, *one))
             for one in _every(tx)
-            if kind in {"", one[1]}
+            if kind in {"", one[1]} and one not in over
         ]
         return tuple(one for one in found if settled or one.next is not None)
 

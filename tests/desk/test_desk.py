@@ -93,6 +93,17 @@ def test_the_store_itself_refuses_what_the_rules_forbid(office, other):
         tx.execute(insert(d.decisions).values(**row))
 
 
+def test_the_store_refuses_a_second_decision_by_an_officer_who_holds_every_role(office):
+    subject = office.bring(household("Diallo", *PEOPLE))
+    office.approve(subject, "both")
+    row = decision(office, subject, **SECOND)
+    with (
+        pytest.raises(IntegrityError, match=r"decisions\.officer"),
+        writing(office.desk) as tx,
+    ):
+        tx.execute(insert(d.decisions).values(**row))
+
+
 def test_the_store_takes_the_row_that_the_rules_allow(office):
     subject = office.bring(household("Diallo", *PEOPLE))
     office.approve(subject, "sara")
