@@ -87,10 +87,12 @@ def test_every_form_that_javarosa_loads_opens_in_the_same_state_or_is_listed():
     assert sorted(known - set(found)) == []
 
 
-def test_the_examples_of_odks_documentation_open_without_a_fault_of_ours():
+def test_the_examples_of_odks_documentation_open_but_for_the_two_with_broken_expressions():
     refused = {}
     for case in DOCUMENTED:
         told = replay({"id": case["file"], "form": case["xml"], "steps": [{"op": "init"}]})
         if "error" in told["steps"][0]:
             refused[case["file"], case["line"]] = told["steps"][0]["error"]
-    assert refused == {}
+    # JavaRosa refuses these two for the same expressions: stray markup, and an operand missing.
+    assert set(refused) == {("entities-quick-reference.rst", 115), ("form-logic.rst", 802)}
+    assert all("calculate" in why for why in refused.values())
