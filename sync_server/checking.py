@@ -141,8 +141,9 @@ def check_answers(form: Form, payload: Payload) -> tuple[tuple[str, str, str], .
 
 def named_instance(xml: bytes) -> str:
     """The instanceID in the XML, "" where there is none or more than one."""
-    from forms.markup import BadMarkup, local, text  # noqa: PLC0415  as above
-    from forms.markup import parse as parse_xml
+    # The engine is read when it is first needed.
+    from forms.markup import BadMarkup, local, text  # noqa: PLC0415
+    from forms.markup import parse as parse_xml  # noqa: PLC0415
 
     try:
         found = [one for one in parse_xml(xml).iter() if local(one) == "instanceID"]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select
@@ -17,6 +16,7 @@ from sync_server.store.intake_tables import epochs, facts
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime
+    from pathlib import Path
 
     from sync_server.checking import Checker, Judged
     from sync_server.store.engine import Tx
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 CONFIG = "config.json"
 
 
-class NotSetUp(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class NotSetUp(Exception):
     """There is no server in that folder, or its configuration cannot be read."""
 
 

@@ -24,6 +24,7 @@ from sqlalchemy import (
     update,
 )
 from sqlalchemy import exc as errors
+from sqlalchemy.dialects import postgresql, sqlite
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,11 +52,11 @@ TRIES = 12
 _AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 
 
-class StorageFull(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class StorageFull(Exception):
     """The disk or the database is full. Nothing of the work was kept; it can be done again."""
 
 
-class Unavailable(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class Unavailable(Exception):
     """The database does not answer, or stayed busy. Nothing of the work was kept."""
 
 
@@ -75,6 +76,10 @@ class Store:
     def __init__(self, engine: Engine) -> None:
         self.engine = engine
         self.sqlite = engine.dialect.name == "sqlite"
+        # One snapshot, and never a reason for a writer (or the reader itself) to try again.
+        self._reader = (
+            engine if self.sqlite else engine.execution_options(isolation_level="REPEATABLE READ")
+        )
         self._queue: queue.SimpleQueue[_Work | None] = queue.SimpleQueue()
         self._writer: threading.Thread | None = None
         self._starting = threading.Lock()
@@ -83,7 +88,7 @@ class Store:
     def create(self) -> None:
         """Makes the tables that are not there yet."""
         # The tables announce themselves to `metadata` when their modules are read.
-        from sync_server.store import tables
+        from sync_server.store import tables  # noqa: PLC0415  tables read the engine first
 
         metadata.create_all(self.engine, tables=tables.ALL)
 
@@ -100,10 +105,7 @@ class Store:
     def read(self, work: Callable[[Tx], T]) -> T:
         """Runs `work` in a transaction that sees one moment, and undoes whatever it wrote."""
         try:
-            with self.engine.connect() as tx:
-                if not self.sqlite:
-                    # One snapshot, and never a reason for a writer (or this reader) to try again.
-                    tx = tx.execution_options(isolation_level="REPEATABLE READ")
+            with self._reader.connect() as tx:
                 try:
                     return work(tx)
                 finally:
@@ -250,13 +252,9 @@ def add_if_new(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
     if not rows:
         return
     if tx.dialect.name == "sqlite":
-        from sqlalchemy.dialects.sqlite import insert as insert_here
-
-        tx.execute(insert_here(table).on_conflict_do_nothing(), rows)
+        tx.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
     else:
-        from sqlalchemy.dialects.postgresql import insert as insert_there
-
-        tx.execute(insert_there(table).on_conflict_do_nothing(), rows)
+        tx.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
 
 
 def open_store(url: str) -> Store:
@@ -270,7 +268,12 @@ def open_store(url: str) -> Store:
         event.listen(engine, "begin", _begin)
     else:
         engine = create_engine(
-            url, isolation_level="SERIALIZABLE", pool_pre_ping=True, pool_size=8, max_overflow=24, hide_parameters=True
+            url,
+            isolation_level="SERIALIZABLE",
+            pool_pre_ping=True,
+            pool_size=8,
+            max_overflow=24,
+            hide_parameters=True,
         )
     return Store(engine)
 

@@ -131,6 +131,15 @@ def test_another_devices_envelope_is_not_taken_from_this_one(desk, client, visit
     assert state_of(desk) == []
 
 
+def test_a_device_does_not_speak_in_anothers_name(desk, tablet):
+    name, tablet.device = tablet.device, "somebody-else"
+    sealed = tablet.seal()
+    tablet.device = name
+    told = tablet.round([sealed], "b1")
+    assert [one["problem"]["code"] for one in told.refused] == ["envelope-signature"]
+    assert (told.receipts, state_of(desk)) == ((), [])
+
+
 def test_a_flipped_bit_is_never_receipted(tablet):
     sealed = bytearray(tablet.seal())
     sealed[-80] ^= 1
