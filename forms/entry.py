@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import deque
 from dataclasses import dataclass, field
@@ -1209,7 +1210,7 @@ def plain_float(text: str) -> float:
         number = float(text)
     except ValueError:
         return 0.0
-    return number if number == number else 0.0
+    return 0.0 if math.isnan(number) else number
 
 
 def timestamp(entry: Entry) -> str:

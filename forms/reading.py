@@ -390,8 +390,8 @@ class Reader:
             definition.preload = str(preload)
             self._known_property(bind, at)
             definition.preload_parameters = str(bind.get(JAVAROSA + "preloadParams") or "")
-        for key, value in bind.items():
-            short = str(key).rpartition("}")[2]
+        for attribute, value in bind.items():
+            short = str(attribute).rpartition("}")[2]
             if short in BIND_EXTRAS:
                 definition.extra[short] = str(value)
 
