@@ -109,6 +109,19 @@ _LOOSE = re.compile(r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\s*")
 _TYPED = frozenset({"decimal", "int", "boolean"})
 
 
+_TRUTHS = frozenset({"0", "1", "true", "false"})
+
+
+def held(node: Node) -> str:
+    """The type of what the node holds. JavaRosa keeps a calculated truth as one, whatever the type."""
+    kind: str = node.defn.type
+    if kind not in _TYPED and node.text in _TRUTHS:
+        calculate = getattr(node.defn, "calculate", None)
+        if calculate is not None and calculate.kind == "b":
+            return "boolean"
+    return kind
+
+
 class Conversions:
     """How one dialect turns values into each other."""
 
@@ -125,7 +138,7 @@ class Conversions:
             return node.string_value()
         text = node.text
         if self.java and text and node.defn is not None:
-            kind = node.defn.type
+            kind = held(node)
             if kind in _TYPED:
                 if kind == "boolean":
                     return "true" if text in {"1", "true"} else "false"
@@ -185,9 +198,11 @@ class Conversions:
             return False
         node = nodes[0]
         text = self.text_of(node)
-        kind = node.defn.type if node.defn is not None else ""
+        kind = held(node) if node.defn is not None else ""
         if kind in _TYPED and text:
-            return text == "true" if kind == "boolean" else self.truth_of_number(float(text))
+            if kind == "boolean":
+                return text == "true"
+            return self.truth_of_number(self.parse_stored(text))
         return bool(text)
 
     # -- any value
@@ -212,7 +227,7 @@ class Conversions:
             return NAN
         node = value[0]
         if self.java and node.text and node.defn is not None:
-            kind = node.defn.type
+            kind = held(node)
             if kind == "boolean":
                 return 1.0 if node.text in {"1", "true"} else 0.0
             if kind == "decimal":

@@ -118,3 +118,19 @@ def test_a_reference_to_where_nothing_is_reads_as_blank() -> None:
     assert world.value("count(/data/nowhere/at/all)", world.node("total")) == 0
     assert world.string("pulldata('villages', 'label', 'name', 'v7')", world.node("total")) == "V 7"
     assert world.string("pulldata('villages', 'label', 'name', 'no')", world.node("total")) == ""
+
+
+def test_text_where_a_number_belongs_breaks_no_expression() -> None:
+    world = World(
+        "<data><age>abc</age><due>1e400</due></data>", types={"age": "int", "due": "decimal"}
+    )
+    for text in ("/data/age > 3", "/data/age and true()", "/data/due = 3", "not(/data/age)"):
+        assert isinstance(world.value(text), bool)
+
+
+def test_a_calculated_truth_reads_as_one_in_collect_whatever_its_type() -> None:
+    world = World("<data><grown>1</grown><q/></data>")
+    grown = world.node("grown")
+    grown.defn.calculate = world.compile("1 = 1", grown)
+    assert world.string("concat('is ', /data/grown)", world.node("q")) == "is true"
+    assert world.value("/data/grown = 'true'", world.node("q")) is True
