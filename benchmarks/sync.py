@@ -1,0 +1,439 @@
+"""Sync beside PouchDB 9 with express-pouchdb: the same registrations, the same machine, the same run.
+
+Ours are real sample registrations, filled in by the engine once each and varied in their ids, then
+sealed and signed one by one; the server opens, checks and stores every one of them. The peer gets
+the same XML in plain documents and checks nothing. Both sides run client and server over loopback.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+import uuid
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmarks.table import Row
+from field_agent import sync, transport, vault
+from field_agent.register import Desk, Interview, fill
+from field_agent.store import Identity, Store
+from schemas.signing import fingerprint
+from schemas.ticket import Ticket
+from tests.sync.links import Link
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+TOP = Path(__file__).parent.parent
+SAMPLES = TOP / "samples"
+PEER = Path(__file__).parent / "peers" / "pouchdb"
+PEER_NAME = "PouchDB 9"
+FORM = "household_registration"
+BIN = Path(sys.executable).parent
+_UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
+_SLOW = {"rtt_s": 0.3, "bits_s": 256_000}
+_CUT = {"cut_every": 131_072}
+
+
+def run(*, quick: bool) -> list[Row]:
+    many, few, slow = (500, 300, 40) if quick else (10_000, 1_000, 1_000)
+    with tempfile.TemporaryDirectory() as folder:
+        top = Path(folder)
+        with Ours(top / "ours").running() as ours:
+            mine = ours.figures(many, few, slow)
+        with Theirs(top / "theirs").running() as theirs:
+            other = theirs.figures(many, few, slow) if theirs else {}
+    return _rows(mine, other, many, few, slow)
+
+
+def _rows(
+    ours: dict[str, float], peer: dict[str, float], many: int, few: int, slow: int
+) -> list[Row]:
+    def row(
+        what: str, name: str, unit: str, goal: str, *, least: float = 0, most: float = 0
+    ) -> Row:
+        mine, other = ours.get(name), peer.get(name)
+        if mine is None or not other:
+            return Row(what, mine, unit, other, PEER_NAME, None, goal, met=False)
+        ratio = mine / other
+        met = ratio >= least if least else ratio <= most
+        return Row(what, mine, unit, other, PEER_NAME, round(ratio, 3), goal, met)
+
+    overhead = ours["cut"] / ours["bytes"]
+    rate, p99 = ours["intake"], ours["p99"]
+    return [
+        row(f"push {many:,} registrations", "push", "/s", ">= 3x", least=3),
+        row(f"pull {many:,} registrations", "pull", "/s", ">= 4x", least=4),
+        row(f"bytes on the wire, push of {few:,}", "bytes", "bytes", "<= 1/4", most=0.25),
+        row("no-op sync, bytes on the wire", "noop", "bytes", "<= 1/10", most=0.1),
+        row(f"{slow:,} over 300 ms, 256 kbit/s", "slow", "/s", ">= 5x", least=5),
+        Row(
+            f"{few:,}, cut every 128 KiB, bytes to those of an uncut link",
+            round(overhead, 3),
+            "x",
+            peer.get("cut_done"),
+            f"{PEER_NAME}: documents through in 60 s",
+            goal="<= 1.1",
+            met=overhead <= 1.1,
+        ),
+        Row("server alone, batches of 50", rate, "/s", goal=">= 1000", met=rate >= 1000),
+        Row("its p99 for a batch of 50", p99, "ms", goal="< 300", met=p99 < 300),
+    ]
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _await(url: str) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except urllib.error.HTTPError:
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"nothing answers at {url}")
+
+
+@contextmanager
+def _process(*words: str | Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+    with log.open("wb") as out:
+        process = subprocess.Popen([str(word) for word in words], stdout=out, stderr=out)
+    try:
+        yield process
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+@dataclass
+class Device:
+    """One real device and the store it fills."""
+
+    store: Store
+    home: Path
+
+    def run(self, port: int) -> sync.Outcome:
+        wire = transport.Http(f"http://127.0.0.1:{port}")
+        try:
+            return sync.Run(
+                sync.Means(
+                    self.store,
+                    sync.link_of(self.store, wire, vault.clock_ms),
+                    now_ms=vault.clock_ms,
+                    steady_s=time.monotonic,
+                    new_id=lambda: uuid.uuid4().hex,  # noqa: TID251  a benchmark is a top of its own
+                    luck=lambda: 0.5,
+                    sleep=time.sleep,
+                )
+            ).sync()
+        finally:
+            wire.renew()
+
+
+class Ours:
+    """Our server as its command starts it, and devices."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.server = folder / "server"
+        self.port = _free_port()
+        self._xml: list[tuple[str, str]] = []
+
+    def at_server(self, *words: str | Path) -> str:
+        ran = subprocess.run(
+            [BIN / "sync-server", "--home", self.server, *words],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return ran.stdout
+
+    @contextmanager
+    def running(self) -> Iterator[Ours]:
+        self.at_server("init")
+        self.at_server("publish", SAMPLES / f"{FORM}.xlsx")
+        words = ("--home", self.server, "serve", "--port", str(self.port), "--workers", "1")
+        with _process(BIN / "sync-server", *words, log=self.folder / "log"):
+            _await(f"http://127.0.0.1:{self.port}/healthz")
+            yield self
+
+    def device(self, name: str, area: str = "north") -> Device:
+        told = json.loads(self.at_server("enrol-device", "--area", area, "--json"))
+        told = told[0] if isinstance(told, list) else told
+        ticket = Ticket.parse(told["code"])
+        home = self.folder / name
+        home.mkdir(mode=0o700)
+        store = Store.open(vault.Vault(home, os.urandom(32)), now_ms=vault.clock_ms())
+        opened = store.vault
+        reply = transport.enrol(
+            transport.Http(f"http://127.0.0.1:{self.port}"),
+            ticket,
+            key=opened.public,
+            box=opened.box_public,
+            sign=opened.sign,
+            now_ms=vault.clock_ms(),
+        )
+        who = Identity(
+            reply.device,
+            reply.area,
+            "",
+            fingerprint(reply.server_key),
+            reply.server_key,
+            reply.epoch,
+        )
+        store.enrol(who, [], lease_s=0, now_ms=vault.clock_ms())
+        sync.take_keys(store, reply.keys)
+        made = Device(store, home)
+        made.run(self.port)
+        return made
+
+    def samples(self, device: Device) -> list[tuple[str, str]]:
+        """(XML, label) of each sample household, filled in by the engine."""
+        if not self._xml:
+            import datetime
+
+            desk = Desk(
+                device.store,
+                lambda: datetime.datetime.now(datetime.UTC),  # noqa: TID251  a top of its own
+                lambda: str(uuid.uuid4()),  # noqa: TID251  a top of its own
+                lambda: 0.5,
+            )
+            for file in sorted((SAMPLES / "answers").glob("household-*.json")):
+                interview = Interview.begin(desk, FORM)
+                fill(interview, json.loads(file.read_text("utf-8")), {})
+                done = interview.entry.finish()
+                self._xml.append((done.xml.decode(), done.name))
+                device.store.discard(interview.draft)
+        return self._xml
+
+    def fill(self, device: Device, many: int) -> list[tuple[str, str]]:
+        """Finish so many registrations; (instance id, XML) of each."""
+        store, made = device.store, []
+        # Filling is not measured: it need not survive a power cut.
+        store._connection.execute("PRAGMA synchronous = OFF")  # noqa: SLF001
+        wipe, store._wipe_log = store._wipe_log, lambda: None  # noqa: SLF001
+        samples, stored = self.samples(device), store.form(FORM)
+        for number in range(many):
+            xml, label = samples[number % len(samples)]
+            fresh: dict[str, str] = {}
+            xml = _UUID.sub(lambda m, f=fresh: f.setdefault(m[0], str(uuid.uuid4())), xml)  # noqa: TID251  as above
+            instance = re.search(r"instanceID>(uuid:[0-9a-f-]+)<", xml)[1]
+            draft = f"draft-{number}"
+            now = vault.clock_ms()
+            store.begin(draft, stored, started="2026-11-23T10:00:00.000Z", now_ms=now)
+            store.finish(
+                draft,
+                xml=xml,
+                instance_id=instance,
+                label=label,
+                finished="2026-11-23T10:20:00.000Z",
+                made=f"{now:013d}-0000",
+                now_ms=now,
+            )
+            made.append((instance, xml))
+        store._wipe_log = wipe  # noqa: SLF001
+        store._connection.execute("PRAGMA synchronous = FULL")  # noqa: SLF001
+        return made
+
+    def figures(self, many: int, few: int, slow: int) -> dict[str, float]:
+        found: dict[str, float] = {}
+        device = self.device("push")
+        documents = self.fill(device, many)
+        (self.folder.parent / "documents.jsonl").write_text(
+            "\n".join(json.dumps({"_id": one, "form": FORM, "xml": xml}) for one, xml in documents)
+        )
+        begun = time.perf_counter()
+        outcome = device.run(self.port)
+        found["push"] = many / (time.perf_counter() - begun)
+        if not outcome.synced or outcome.receipts < many:
+            raise RuntimeError(f"not all was pushed: {outcome}")
+        found |= self._pulled(many)
+        device.run(self.port)  # What the pull brought into the registry comes to it too.
+        found["noop"] = self._through(device)
+        for name, link, count in (("bytes", {}, few), ("cut", _CUT, few)):
+            other = self.device(name, "east")
+            self.fill(other, count)
+            found[name] = self._through(other, **link)
+        other = self.device("slow", "west")
+        self.fill(other, slow)
+        begun = time.perf_counter()
+        self._through(other, **_SLOW)
+        found["slow"] = slow / (time.perf_counter() - begun)
+        return found | self._alone(few)
+
+    def _through(self, device: Device, **link: Any) -> float:
+        """Bytes both ways, heads included, of a whole sync through a link."""
+        made = Link(self.port, **link)
+        with made.running() as near:
+            outcome = device.run(near)
+        if not outcome.synced:
+            raise RuntimeError(f"not all was pushed: {outcome}")
+        return made.up + made.down
+
+    def _pulled(self, many: int) -> dict[str, float]:
+        """What the registry makes of them, pulled by a fresh device of the area."""
+        import datetime
+
+        from sqlalchemy import select
+
+        from sync_server import registry
+        from sync_server.desk import open_desk, unjudging
+        from sync_server.store.intake_tables import batches
+
+        desk = open_desk(
+            self.server,
+            now=lambda: datetime.datetime.now(datetime.UTC),  # noqa: TID251  a top of its own
+            new_id=lambda: str(uuid.uuid4()),  # noqa: TID251  a top of its own
+            checker=unjudging,
+        )
+        rows = desk.store.read(lambda tx: tx.execute(select(batches)).all())
+        for row in rows:
+            subject = f"{row.device}:{row.batch}"
+            desk.store.transaction(
+                lambda tx, a=row.area, s=subject: registry.fold_batch(desk, tx, a, s)
+            )
+        desk.close()
+        fresh = self.device("pull", "south")
+        fresh.store.close()
+        begun = time.perf_counter()
+        reader = self.device("pull-north")
+        spent = time.perf_counter() - begun
+        # The device pulls as soon as it is enrolled; what enrolment alone costs is taken off.
+        begun = time.perf_counter()
+        self.device("pull-nothing", "nowhere").store.close()
+        alone = time.perf_counter() - begun
+        here = reader.store.status(now_ms=0).records
+        if here < many:
+            raise RuntimeError(f"{here} records pulled of {many}")
+        reader.store.close()
+        return {"pull": many / max(0.001, spent - alone)}
+
+    def _alone(self, count: int) -> dict[str, float]:
+        """The server's own pace: batches of 50 that lie ready, sent one after the other by two."""
+        device = self.device("alone", "alone")
+        self.fill(device, count)
+        now = vault.clock_ms
+        ready = []
+        store = device.store
+        made: set[str] = set()
+        while len(ready) * 50 < count:
+            counters = [one.counter for one in store.outbox(states=("pending",), limit=50)]
+            store.put_batch(f"b{len(ready)}", counters, now_ms=now())
+            one = sync.prepare(
+                store, new_id=str, now_ms=now(), most=1, page=1024, but=frozenset({"", *made})
+            )
+            made.add(one.batch)
+            ready.append(one)
+        link = sync.link_of(store, transport.Http(f"http://127.0.0.1:{self.port}"), now)
+        spent = []
+        begun = time.perf_counter()
+        for one in ready:
+            at = time.perf_counter()
+            link.ask("POST", transport.ROUND, one.body)
+            spent.append(time.perf_counter() - at)
+        whole = time.perf_counter() - begun
+        spent.sort()
+        p99 = spent[min(len(spent) - 1, int(len(spent) * 0.99))]
+        return {
+            "intake": count / whole,
+            "p99": p99 * 1000,
+            "median": statistics.median(spent) * 1000,
+        }
+
+
+class Theirs:
+    """PouchDB's client and server, from npm, installed where git ignores it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        folder.mkdir()
+        self.port = _free_port()
+
+    @contextmanager
+    def running(self) -> Iterator[Theirs | None]:
+        node, npm = shutil.which("node"), shutil.which("npm")
+        if not node or not npm:
+            print("no node and npm: the peer's columns stay empty and count as not met")
+            yield None
+            return
+        if not (PEER / "node_modules").is_dir():
+            words = [npm, "install", "--no-audit", "--no-fund", "--silent"]
+            if subprocess.run(words, cwd=PEER, check=False).returncode:
+                print("npm cannot fetch PouchDB: its columns stay empty and count as not met")
+                yield None
+                return
+        data = self.folder / "server"
+        data.mkdir()
+        with _process(
+            node, PEER / "server.js", data, str(self.port), log=self.folder / "log"
+        ) as process:
+            _await(f"http://127.0.0.1:{self.port}/")
+            self.process = process
+            yield self
+
+    def client(
+        self, name: str, act: str, port: int, *more: str | Path, patience_s: int = 600
+    ) -> Any:
+        here = self.folder / name
+        here.mkdir(exist_ok=True)
+        url = f"http://127.0.0.1:{port}/{name}"
+        ran = subprocess.run(
+            ["node", PEER / "client.js", here, url, act, *more],
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PATIENCE_S": str(patience_s)},
+            timeout=patience_s + 900,
+        )
+        return json.loads(ran.stdout.strip().splitlines()[-1])
+
+    def figures(self, many: int, few: int, slow: int) -> dict[str, float]:
+        documents = self.folder.parent / "documents.jsonl"
+        lines = documents.read_text().splitlines()
+        found: dict[str, float] = {}
+        self.client("push", "fill", self.port, documents)
+        found["push"] = many / self.client("push", "push", self.port)["seconds"]
+        found["pull"] = many / self.client("push", "pull", self.port)["seconds"]
+        found["noop"] = self._through("push")[0]
+        for name, link, count in (("bytes", {}, few), ("slow", _SLOW, slow), ("cut", _CUT, few)):
+            part = self.folder / f"{name}.jsonl"
+            part.write_text("\n".join(lines[:count]))
+            self.client(name, "fill", self.port, part)
+            carried, told = self._through(name, patience_s=60 if name == "cut" else 600, **link)
+            if name == "bytes":
+                found["bytes"] = carried
+            elif name == "cut":
+                found["cut_done"] = self._stored(name)
+            elif told["seconds"]:
+                found["slow"] = count / told["seconds"]
+            else:
+                # It did not finish: the rate of what came through.
+                found["slow"] = max(1, self._stored(name)) / 600
+        return found
+
+    def _stored(self, name: str) -> float:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{name}", timeout=20) as reply:
+            return float(json.load(reply)["doc_count"])
+
+    def _through(self, name: str, patience_s: int = 600, **link: Any) -> tuple[float, Any]:
+        made = Link(self.port, **link)
+        with made.running() as near:
+            told = self.client(name, "push", near, patience_s=patience_s)
+        return made.up + made.down, told
