@@ -46,19 +46,19 @@ BUSY_MS = 10_000
 _LAYOUT = 1
 
 
-class DiskFull(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class DiskFull(Exception):
     """The disk is full: this one act was not stored, everything before it was."""
 
 
-class Busy(Exception):  # noqa: N818
+class Busy(Exception):
     """Another command of this device holds the store; nothing was changed."""
 
 
-class Missing(Exception):  # noqa: N818
+class Missing(Exception):
     """There is no such entry, form or file in this store."""
 
 
-class NotEnrolled(Exception):  # noqa: N818
+class NotEnrolled(Exception):
     """The device belongs to no server yet: nothing can be sealed, as there is no key to seal to."""
 
 
@@ -326,7 +326,7 @@ class Store:
             store._steady_last_ms = steady_ms() if steady_ms else 0
             ended = store._ended = store._lease.ended(now_ms)
             if ended and not for_contact:
-                raise keys.LeaseEnded(ended)  # noqa: TRY301  closes what is open, as all others
+                raise keys.LeaseEnded(ended)
             store.tick(now_ms)
         except BaseException:
             if connection is not None:
@@ -1362,7 +1362,7 @@ def _connect(place: Path, vault: Vault) -> Any:
             connection.execute("PRAGMA cipher_log_level = NONE")
             connection.execute(f"PRAGMA key = \"x'{key.hex()}'\"")
             if connection.execute("PRAGMA cipher_version").fetchone() is None:
-                raise keys.Damaged("this SQLite cannot encrypt: install sqlcipher3")  # noqa: TRY301  closes first
+                raise keys.Damaged("this SQLite cannot encrypt: install sqlcipher3")
             with _told():
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
                 if len(choices) > 1:

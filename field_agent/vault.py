@@ -54,7 +54,7 @@ _VERSION = 1
 _MLKEM_PUBLIC = 1184
 
 
-class Locked(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class Locked(Exception):
     """The store stays closed; nothing in it was changed or lost."""
 
 

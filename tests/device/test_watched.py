@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random  # noqa: TID251  the luck of these runs is their seed
+import random
 
 import pytest
 

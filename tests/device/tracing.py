@@ -21,7 +21,7 @@ _LINE = re.compile(r"^(\d+) +(\w+)\((.*)\) += +(-?\d+|\?)(?: .*)?$", re.DOTALL)
 _STRING = re.compile(r'"((?:\\x[0-9a-f]{2})*)"(\.\.\.)?')
 
 
-class NoTrace(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class NoTrace(Exception):
     """strace is not there, or may not look."""
 
 
