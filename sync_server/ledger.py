@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-class Unbalanced(Exception):  # noqa: N818 - an exception is named for what is so
+class Unbalanced(Exception):
     """The lines of an entry do not sum to nothing; nothing was written."""
 
 

@@ -32,7 +32,7 @@ PASSWORD_LEAST = 10
 NOBODY = f"scrypt:{'00' * 16}:{'00' * 32}"
 
 
-class Declined(Exception):  # noqa: N818 - an exception is named for what is so
+class Declined(Exception):
     """The act may not be done. Its text is the reason, for a person. Nothing of it was written."""
 
 

@@ -19,7 +19,7 @@ NAMED = re.compile(r"\$\{\s*([A-Za-z_][\w.-]*)\s*\}")
 AMOUNT_MOST_MINOR = 10**12
 
 
-class Unusable(Exception):  # noqa: N818 - an exception is named for what is so
+class Unusable(Exception):
     """A programme's file cannot be used. Its message names the place and the way out."""
 
 
