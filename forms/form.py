@@ -92,6 +92,12 @@ class Form:
         )
         reader.scope = self.scope
         reader.read_binds()
+        if dialect == "collect":
+            # JavaRosa keeps the outcome of a comparison as a truth, whatever the bind's type.
+            for each in self.by_path.values():
+                outcome = each.calculate
+                if outcome is not None and outcome.kind == "b" and each.type == "string":
+                    each.type = "boolean"
         reader.read_controls()
         reader.read_actions()
         self._check_versions(reader)

@@ -405,7 +405,10 @@ class Compiler:
             one = ones[0]
             text = text_of(one)
             same = text == wanted
-            if (
+            if text and one.defn is not None and one.defn.type == "boolean" and not right_nodes:
+                # JavaRosa compares a truth with a text as truths: any text but "" is true.
+                same = (text == "true") is bool(wanted)
+            elif (
                 not same
                 and text
                 and wanted
