@@ -137,7 +137,7 @@ class Device:
                     sync.link_of(self.store, wire, vault.clock_ms),
                     now_ms=vault.clock_ms,
                     steady_s=time.monotonic,
-                    new_id=lambda: uuid.uuid4().hex,  # noqa: TID251  a benchmark is a top of its own
+                    new_id=lambda: uuid.uuid4().hex,
                     luck=lambda: 0.5,
                     sleep=time.sleep,
                 )
@@ -207,12 +207,12 @@ class Ours:
     def samples(self, device: Device) -> list[tuple[str, str]]:
         """(XML, label) of each sample household, filled in by the engine."""
         if not self._xml:
-            import datetime
+            import datetime as dt
 
             desk = Desk(
                 device.store,
-                lambda: datetime.datetime.now(datetime.UTC),  # noqa: TID251  a top of its own
-                lambda: str(uuid.uuid4()),  # noqa: TID251  a top of its own
+                lambda: dt.datetime.now(dt.UTC),
+                lambda: str(uuid.uuid4()),
                 lambda: 0.5,
             )
             for file in sorted((SAMPLES / "answers").glob("household-*.json")):
@@ -233,7 +233,7 @@ class Ours:
         for number in range(many):
             xml, label = samples[number % len(samples)]
             fresh: dict[str, str] = {}
-            xml = _UUID.sub(lambda m, f=fresh: f.setdefault(m[0], str(uuid.uuid4())), xml)  # noqa: TID251  as above
+            xml = _UUID.sub(lambda m, f=fresh: f.setdefault(m[0], str(uuid.uuid4())), xml)
             instance = re.search(r"instanceID>(uuid:[0-9a-f-]+)<", xml)[1]
             draft = f"draft-{number}"
             now = vault.clock_ms()
@@ -289,7 +289,7 @@ class Ours:
 
     def _pulled(self, many: int) -> dict[str, float]:
         """What the registry makes of them, pulled by a fresh device of the area."""
-        import datetime
+        import datetime as dt
 
         from sqlalchemy import select
 
@@ -299,8 +299,8 @@ class Ours:
 
         desk = open_desk(
             self.server,
-            now=lambda: datetime.datetime.now(datetime.UTC),  # noqa: TID251  a top of its own
-            new_id=lambda: str(uuid.uuid4()),  # noqa: TID251  a top of its own
+            now=lambda: dt.datetime.now(dt.UTC),
+            new_id=lambda: str(uuid.uuid4()),
             checker=unjudging,
         )
         rows = desk.store.read(lambda tx: tx.execute(select(batches)).all())

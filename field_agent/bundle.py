@@ -143,7 +143,7 @@ def _reply(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
     if not keys.verify(who.server_key, reader.signature, bundle_bytes(reader.sha256)):
         raise Refused("signature-wrong", "the reply is not signed by this device's server")
     made = {one["for"]: one for one in store.kept(MADE, [])}.get(str(head.get("for", "")), {})
-    rounds = made.get("rounds", [])
+    rounds: list[dict[str, Any]] = made.get("rounds", [])
     # The cursor is the server's own text: it is believed only if ours has not moved since.
     follows = bool(made) and store.kept("cursor", "") == made["cursor"]
     outcome = Outcome()
@@ -158,12 +158,12 @@ def _reply(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
                 blobs[name] = data
         elif kind == layout.SEALED_REPLY:
             reply = unpack_reply(store.vault.open_box(content, info))
-            told = rounds[number] if number < len(rounds) else {"batch": "", "counters": []}
+            told = rounds[number] if number < len(rounds) else {}
             number += 1
             take(
                 store,
                 reply,
-                Outgoing(b"", told["batch"], tuple(told["counters"]), 0),
+                Outgoing(b"", told.get("batch", ""), tuple(told.get("counters", ())), 0),
                 outcome,
                 now_ms=now_ms,
                 live=False,

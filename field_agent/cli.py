@@ -213,10 +213,8 @@ def enrol(device: Device, url: str | None, code: str | None, file: Path | None, 
     if not address:
         raise click.UsageError("give the server's address: field-agent enrol URL --code CODE")
     wire = transport.Http(address)
-    if vault.exists(device.home):
-        opened = device.unlock()
-    else:
-        opened = vault.create(device.home, device.passphrase(new=True))
+    fresh = not vault.exists(device.home)
+    opened = vault.create(device.home, device.passphrase(new=True)) if fresh else device.unlock()
     now_ms = vault.clock_ms()
     with Store.open(opened, now_ms=now_ms, for_contact=True) as store:
         reply = transport.enrol(

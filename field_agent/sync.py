@@ -551,7 +551,8 @@ class Run:
         """Send what is left of files, the smallest first; whether there was anything to send."""
         waiting = sorted(self._store.attachments(), key=lambda one: (one.size - one.sent, one.hash))
         ready = [one for one in waiting if self._store.receipt_of(one.counter) is not None]
-        return any([self._attachment(one) for one in ready])
+        sent = [self._attachment(one) for one in ready]
+        return any(sent)
 
     def _attachment(self, one: SealedAttachment) -> bool:
         """Whether the server holds it whole now, by its own word."""

@@ -134,7 +134,7 @@ def address(session):
 
 GIVE = """
 const [ref, value, done] = arguments;
-const item = [...document.querySelectorAll('#items .item')].find(one => one.dataset.ref === ref && one.classList.contains('question'));
+const item = [...document.querySelectorAll('#items .question')].find(one => one.dataset.ref === ref);
 if (!item) { done('no question ' + ref); return; }
 const inputs = [...item.querySelectorAll('input,select,textarea')];
 const idle = document.getElementById('items').dataset.idle;
