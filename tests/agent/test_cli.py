@@ -1,0 +1,238 @@
+"""The commands as a person types them: the journey of one device, and each trouble in one sentence."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from tests.campaigns.kills import _free_port
+
+BIN = Path(sys.executable).parent
+SAMPLES = Path(__file__).parent.parent.parent / "samples"
+FORM = "household_registration"
+LISTINGS = ("forms", "list", "records", "notices", "status")
+
+
+class Field:
+    """A server's folder, a device's folder, and their commands."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.secret = folder / "passphrase"
+        self.secret.write_text("correct horse battery\n")
+        self.serving: subprocess.Popen | None = None
+        self.office("init", "--url", self.url)
+        self.office("publish", str(SAMPLES / f"{FORM}.xlsx"))
+
+    def office(self, *words: str) -> str:
+        return subprocess.run(
+            [BIN / "sync-server", "--home", self.folder / "server", *words],
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+
+    def agent(self, *words: str, secret: Path | None = None, home: str = "device", stdin: str = ""):
+        return subprocess.run(
+            [
+                BIN / "field-agent",
+                "--home",
+                self.folder / home,
+                "--passphrase-file",
+                secret or self.secret,
+                *words,
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+            input=stdin,
+        )
+
+    def told(self, *words: str):
+        ran = self.agent(*words, "--json")
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    def plug_in(self) -> None:
+        log = (self.folder / "log").open("ab")
+        self.serving = subprocess.Popen(
+            [
+                BIN / "sync-server",
+                "--home",
+                self.folder / "server",
+                "serve",
+                "--port",
+                str(self.port),
+            ],
+            stdout=log,
+            stderr=log,
+        )
+        log.close()
+        for _ in range(300):
+            try:
+                with urllib.request.urlopen(self.url + "/healthz", timeout=2):
+                    return
+            except OSError:
+                time.sleep(0.1)
+        raise AssertionError((self.folder / "log").read_text())
+
+    def unplug(self) -> None:
+        if self.serving:
+            self.serving.terminate()
+            self.serving.wait(20)
+            self.serving = None
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory):
+    made = Field(tmp_path_factory.mktemp("field"))
+    made.plug_in()
+    made.office("enrol-device", "--area", "north", "--file", str(made.folder / "ticket"))
+    ran = made.agent("enrol", "--file", str(made.folder / "ticket"), made.url)
+    assert ran.returncode == 0, ran.stderr
+    assert made.agent("sync").returncode == 0
+    yield made
+    made.unplug()
+
+
+def answers(number: int) -> str:
+    return str(SAMPLES / "answers" / f"household-{number}.json")
+
+
+def test_households_registered_without_a_network_are_synced_when_it_is_back(field):
+    field.unplug()
+    try:
+        before = field.told("status")
+        for number in (1, 2):
+            done = field.told("register", FORM, "--answers", answers(number))
+            assert done["state"] == "waiting"
+        down = field.agent("sync")
+        assert down.returncode == 1
+        assert "does not answer" in down.stderr
+        assert "Traceback" not in down.stderr
+        assert field.told("status")["waiting"] == before["waiting"] + 2
+    finally:
+        field.plug_in()
+    done = field.told("sync")
+    assert done["synced"]
+    assert done["receipts"] == 2
+    assert {one["state"] for one in field.told("list")} == {"synced"}
+    quiet = field.told("sync")
+    assert quiet["requests"] == 1
+    assert quiet["bytes_out"] < 500
+    assert quiet["bytes_in"] < 500
+
+
+def test_a_bundle_brings_the_same_receipts_as_a_network(field):
+    field.told("register", FORM, "--answers", answers(3))
+    bundle = field.folder / "stick"
+    for _ in range(2):
+        assert field.agent("bundle", str(bundle)).returncode == 0
+        field.office("take", str(bundle), "--receipts", str(bundle) + ".back")
+    assert field.agent("take", str(bundle) + ".back").returncode == 0
+    assert field.agent("take", str(bundle) + ".back").returncode == 0
+    assert field.told("status")["waiting"] == 0
+    cut = field.folder / "cut"
+    cut.write_bytes(Path(str(bundle) + ".back").read_bytes()[:-10])
+    ran = field.agent("take", str(cut))
+    assert ran.returncode == 1
+    assert "cut short" in ran.stderr
+
+
+@pytest.mark.parametrize("listing", LISTINGS)
+def test_every_listing_can_be_read_by_a_script(field, listing):
+    assert isinstance(field.told(listing), (list, dict))
+
+
+def test_each_trouble_ends_in_one_sentence_and_exit_one(field, tmp_path):
+    wrong = tmp_path / "wrong"
+    wrong.write_text("not the passphrase")
+    bad = tmp_path / "bad.json"
+    bad.write_text('{"consent": "yes", "surname": "Diallo"}')
+    broken = tmp_path / "broken.json"
+    broken.write_text("{")
+    troubles = {
+        ("register", FORM, "--answers", str(bad)): "no such question: surname",
+        ("register", FORM, "--answers", str(broken)): "not JSON",
+        ("register", "census", "--answers", str(bad)): "no form census",
+        ("show", "9999"): "no entry 9999",
+        ("register", "--resume", "zzz"): "no entry being filled in",
+        ("take", str(bad)): "not a bundle",
+    }
+    before = field.told("status")
+    for words, sentence in troubles.items():
+        ran = field.agent(*words)
+        assert (ran.returncode, sentence in ran.stderr) == (1, True), (words, ran.stderr)
+        assert ran.stderr.count("\n") == 1, ran.stderr
+    ran = field.agent("status", secret=wrong)
+    assert ran.returncode == 1
+    assert "the passphrase does not fit" in ran.stderr
+    nobody = field.agent("status", home="nobody")
+    assert nobody.returncode == 1
+    assert "field-agent enrol" in nobody.stderr
+    assert field.told("status") == before
+
+
+@pytest.mark.parametrize(
+    "words", [("register",), ("enrol", "http://x"), ("list", "--state", "lost"), ("no-such",)]
+)
+def test_misuse_ends_with_exit_two(field, words):
+    assert field.agent(*words).returncode == 2
+
+
+def test_an_interview_is_held_in_the_terminal_and_left(field):
+    ran = field.agent("register", FORM, stdin="1\n=\n")
+    assert ran.returncode == 0, ran.stderr
+    (draft,) = [one for one in field.told("list") if one["state"] == "draft"]
+    assert draft["number"] in ran.stdout
+    assert field.agent("discard", draft["number"]).returncode == 0
+    assert [one for one in field.told("list") if one["state"] == "draft"] == []
+
+
+def test_the_pages_open_for_this_machine_only_and_lock_ends_them(field):
+    serving = subprocess.Popen(
+        [
+            BIN / "field-agent",
+            "--home",
+            field.folder / "device",
+            "--passphrase-file",
+            field.secret,
+            "serve",
+        ],
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        line = serving.stdout.readline()
+        address = line.split()[-1]
+        assert address.startswith("http://127.0.0.1:")
+        with urllib.request.urlopen(address.partition("/enter")[0] + "/static/agent.css") as reply:
+            assert reply.status == 200
+        assert "Locked" in field.agent("lock").stdout
+        assert serving.wait(20) == 0
+        assert "no pages are open" in field.agent("lock").stdout
+    finally:
+        serving.kill()
+        serving.wait()
+        serving.stdout.close()
+
+
+def test_a_revoked_device_erases_its_key(field):
+    field.office(
+        "enrol-device", "--area", "south", "--name", "lost", "--file", str(field.folder / "t2")
+    )
+    ran = field.agent("enrol", "--file", str(field.folder / "t2"), field.url, home="lost")
+    assert ran.returncode == 0, ran.stderr
+    field.office("devices", "revoke", "lost", "--why", "stolen")
+    ran = field.agent("sync", home="lost")
+    assert ran.returncode == 1
+    assert "revoked this device" in ran.stderr
+    assert "revoked" in field.agent("status", home="lost").stderr
