@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from forms.instance import Cell
 
 BYTES_MAX = 8 * 2**20
-NODES_MAX = 200_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IRRELEVANT = "it has a value though it is not relevant"
 _LUCKY = frozenset({"random", "uuid", "once", "property", "version", "randomize", "pulldata"})

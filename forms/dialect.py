@@ -17,7 +17,6 @@ class Dialect:
         depend on it; else when the choices are next looked at, quietly.
     recalculates_on_same_value: giving the answer that is already there works out its dependents
         once more (which overwrites what a person typed over a calculated value).
-    deletes_counted: instances beyond a lowered repeat count are removed.
     """
 
     name: str
@@ -26,7 +25,6 @@ class Dialect:
     document_order: bool
     clears_unoffered: bool
     recalculates_on_same_value: bool
-    deletes_counted: bool
 
     @property
     def webforms(self) -> bool:
@@ -40,7 +38,6 @@ COLLECT = Dialect(
     document_order=False,
     clears_unoffered=False,
     recalculates_on_same_value=True,
-    deletes_counted=False,
 )
 WEBFORMS = Dialect(
     name="webforms",
@@ -49,6 +46,5 @@ WEBFORMS = Dialect(
     document_order=True,
     clears_unoffered=True,
     recalculates_on_same_value=False,
-    deletes_counted=False,
 )
 DIALECTS = {one.name: one for one in (COLLECT, WEBFORMS)}

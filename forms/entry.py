@@ -27,7 +27,7 @@ from forms.markup import kids, local, parse
 from forms.media import node_of
 from forms.model import Definition, Seed
 from forms.preload import preloaded, property_named
-from forms.values import answered, calculated, dated, iso_datetime
+from forms.values import answered, calculated, dated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -366,7 +366,8 @@ class Entry:
             node.text = before
             if fault is not None:
                 return Changed(fault=fault)
-        if text != before or self.dialect.recalculates_on_same_value:
+        # Blank where it was blank is no act, not even to Collect.
+        if text != before or (text and self.dialect.recalculates_on_same_value):
             self._give(node, text)
             self._run()
             if text != before:
@@ -1123,7 +1124,7 @@ def plant(form: Form, root: Element, strange: list[tuple[str, str]] | None = Non
         raise WrongForm(f"its data is <{local(root)}>; the form's is <{form.root.name}>")
     made = _planted(form.root, root, None, strange)
     if form.root.seed is not None:
-        _completed(made, form.root.seed)
+        _completed(made, form.root.seed, blank=strange is not None)
     return made
 
 
@@ -1167,8 +1168,10 @@ def _planted(
     return made
 
 
-def _completed(node: Cell, seed: Seed) -> None:
-    """Nodes that a submission leaves out (they were not relevant) are there again, blank."""
+def _completed(node: Cell, seed: Seed, *, blank: bool) -> None:
+    """Nodes that a submission leaves out (they were not relevant) are there again: as the form
+    begins, or `blank` where it is only to be judged.
+    """
     queue = deque([(node, seed)])
     while queue:
         here, model = queue.popleft()
@@ -1181,7 +1184,7 @@ def _completed(node: Cell, seed: Seed) -> None:
             if not found:
                 if definition.repeat is not None:
                     continue
-                grown = grow(_emptied(below_seed), None)
+                grown = grow(_emptied(below_seed) if blank else below_seed, None)
                 grown.parent = here
                 insert(here, grown)
                 continue
@@ -1200,7 +1203,7 @@ def _emptied(seed: Seed) -> Seed:
         seed.definition,
         "",
         seed.attributes,
-        tuple(_emptied(one) for one in seed.children if one.definition.repeat is None),
+        tuple(_emptied(one) for one in seed.children),
     )
 
 
@@ -1211,7 +1214,3 @@ def plain_float(text: str) -> float:
     except ValueError:
         return 0.0
     return 0.0 if math.isnan(number) else number
-
-
-def timestamp(entry: Entry) -> str:
-    return iso_datetime(entry.context.now().astimezone(entry.zone))

@@ -97,7 +97,7 @@ class Run:
             self.current = Entry.edit(form, step["edit_xml"].encode(), self.context)
         elif operation in {"init", "new_instance"}:
             self.current = Entry.start(form, self.context)
-            self.current.looks_later = self.dialect == "collect"
+            self.current.looks_later = not form.dialect.clears_unoffered
         elif operation == "set":
             self._set(step["ref"], step.get("value") or "")
         elif operation == "add_repeat":
@@ -127,7 +127,7 @@ class Run:
     def _again(self, entry: Entry) -> None:
         language = self.entry.language
         self.current = entry
-        entry.looks_later = self.dialect == "collect"
+        entry.looks_later = not entry.dialect.clears_unoffered
         if language != entry.language:
             entry.set_language(language)
 
