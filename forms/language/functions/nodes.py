@@ -59,10 +59,12 @@ def _position(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
         return Code("n", own_place)
     code = _nodes(compiler, arguments[0], where, "position")
     run = compiler.conversions.nodes(code)
+    # In Collect an instance that is not relevant stands nowhere, and nowhere is 0.
+    nowhere = 0.0 if compiler.conversions.java else NAN
 
     def place(node: Node, frame: Frame) -> float:
         found = run(node, frame)
-        return float(place_of(found[0])) if found else NAN
+        return float(place_of(found[0])) if found else nowhere
 
     return Code("n", place)
 
