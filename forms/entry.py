@@ -144,6 +144,7 @@ class Entry:
         self._last_saved: Node | None = None
         self._routes: dict[tuple[int, Path], tuple[int, Path]] = {}
         self._taken: dict[Cell, str] = {}
+        self._unheard: list[Cell] = []
         self.looks_later = False
         """Answers that are no longer offered stay until `look`, as in Collect, where nobody has
         seen the question yet; else they are taken back at once."""
@@ -746,12 +747,31 @@ class Entry:
 
     def look(self) -> None:
         """Every question is seen: answers that its choices no longer offer are taken back."""
+        for node in self._unheard:
+            self._give(node, node.text)
+        self._unheard = []
+        self._run()
         self._cleared(
             node
             for definition in self.form.selects
             if definition.control is not None and definition.control.itemset is not None
             for node in below(self.root, definition.path[1:])
         )
+
+    def see(self, node: Cell) -> None:
+        """One question is seen, as in Collect: what its choices no longer offer is taken back at
+        once, but those who depend on it hear of that only at the next `look`.
+        """
+        before = node.text
+        if not before or node.defn.control is None or node.defn.control.itemset is None:
+            return
+        known = values(self, node)
+        if node.defn.select == "select1":
+            node.text = before if before in known else ""
+        else:
+            node.text = " ".join(one for one in before.split() if one in known)
+        if node.text != before:
+            self._unheard.append(node)
 
     def _cleared(self, suspects: Iterable[Cell]) -> bool:
         """Answers that the choices no longer offer are taken back."""

@@ -37,6 +37,7 @@ def replay(case: dict[str, Any], dialect: str = "collect") -> dict[str, Any]:
             run.step(step)
             told["state"] = snapshot(run.entry)
             told["state"]["xml"] = run.entry.xml().decode()
+            run.entry.look()
             told["validate"] = [{"ref": one.ref, "kind": one.kind} for one in run.entry.faults()]
         except (ValueError, KeyError, RecursionError, ArithmeticError) as fault:
             told["error"] = f"{type(fault).__name__}: {fault}"
@@ -192,9 +193,12 @@ def snapshot(entry: Entry) -> dict[str, Any]:
         hint = entry.text(control.hint, asked)
         if hint:
             told["hint"] = hint
+        if asked.defn.select and control.asks and entry.looks_later:
+            entry.see(asked)
         if asked.defn.select and control.asks:
             told["choices"] = [[one.value, one.label] for one in offered(entry, asked)]
-    entry.look()
+    if not entry.looks_later:
+        entry.look()
     return {"nodes": nodes}
 
 
