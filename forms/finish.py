@@ -24,7 +24,7 @@ _TEXT = {**_ILLEGAL, ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", 13: 
 _QUOTED = {**_TEXT, ord('"'): "&quot;", 10: "&#10;", 9: "&#9;"}
 
 
-class Unfinished(ValueError):  # noqa: N818 - named for what is so (STYLE)
+class Unfinished(ValueError):
     """The entry cannot be finished yet. `faults` say where; all answers are kept."""
 
     def __init__(self, faults: tuple[Fault, ...]) -> None:
