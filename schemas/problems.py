@@ -192,7 +192,7 @@ class Problem:
         }
 
 
-class Refused(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class Refused(Exception):
     """The caller cannot go on with what it was given; `problem` says why."""
 
     def __init__(self, code: str, detail: str = "") -> None:

@@ -27,7 +27,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _AREA = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", re.ASCII)
 
 
-class Unfit(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class Unfit(Exception):
     """A name cannot be used, or is not known. Nothing was changed."""
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from sync_server.store.published import Published
 
 
-class NotPublished(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class NotPublished(Exception):
     """The form was not published; the message says what to change. Devices keep what they have."""
 
 

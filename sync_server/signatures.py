@@ -35,7 +35,7 @@ RING = "ring.json"
 _SEED = 64
 
 
-class NoKeys(Exception):  # noqa: N818  an exception is named for what is so (STYLE)
+class NoKeys(Exception):
     """The keys cannot be had: the server must not start without them. Nothing was changed."""
 
 
