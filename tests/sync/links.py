@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 import random
 import socket
 import threading
@@ -95,24 +96,40 @@ class Link:
                 ).start()
 
     def _pump(self, one, other, upward, budget, lock) -> None:
+        under_way: queue.Queue = queue.Queue(64)
+        arriving = threading.Thread(target=self._arrive, args=(other, under_way), daemon=True)
+        arriving.start()
+        free = 0.0
         with suppress(OSError):
             while data := one.recv(PIECE):
                 with lock:
                     data = data[: max(0, budget[0])]
                     budget[0] -= len(data)
                     torn = budget[0] <= 0
-                if self.rtt_s:
-                    time.sleep(self.rtt_s / 2)
-                if self.bits_s:
-                    time.sleep(len(data) * 8 / self.bits_s)
                 if upward:
                     self.up += len(data)
                 else:
                     self.down += len(data)
-                other.sendall(data)
+                # The line's rate holds the bytes back one after the other, its length all alike.
+                free = max(free, time.monotonic()) + (
+                    len(data) * 8 / self.bits_s if self.bits_s else 0
+                )
+                under_way.put((free + self.rtt_s / 2, data))
                 if torn:
                     self.cuts += 1
                     break
+        under_way.put((0.0, b""))
+        arriving.join(60)
         for each in (one, other):
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def _arrive(other: socket.socket, under_way: queue.Queue) -> None:
+        while True:
+            due, data = under_way.get()
+            if not data:
+                return
+            time.sleep(max(0.0, due - time.monotonic()))
+            with suppress(OSError):
+                other.sendall(data)
