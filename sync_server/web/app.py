@@ -61,20 +61,32 @@ def create_app(desk: Desk) -> Flask:
     return app
 
 
+class Unheard(Exception):
+    """Nobody can listen at that address; nothing was started."""
+
+
 def serve(app: Flask, *, host: str, port: int, threads: int = 8, ready: Any = None) -> None:
-    """Serves until interrupted. `ready` is called with the real port once connections are taken."""
+    """Serves until interrupted. `ready` is called with the real port once connections are taken.
+
+    Raises `Unheard` where the address is taken or is none of this machine's.
+    """
     from waitress.server import create_server  # noqa: PLC0415  only who serves waits for it
 
-    server = create_server(
-        app,
-        host=host,
-        port=port,
-        threads=threads,
-        ident="",
-        max_request_body_size=MAX_BODY + 65_536,
-        channel_timeout=120,
-        cleanup_interval=30,
-    )
+    try:
+        server = create_server(
+            app,
+            host=host,
+            port=port,
+            threads=threads,
+            ident="",
+            max_request_body_size=MAX_BODY + 65_536,
+            channel_timeout=120,
+            cleanup_interval=30,
+        )
+    except OSError as error:
+        raise Unheard(
+            f"{host}:{port}: {error.strerror or error}; name another with --port"
+        ) from error
     if ready:
         ready(server.effective_port)
     try:

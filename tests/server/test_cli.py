@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 import subprocess
 import sys
@@ -167,3 +168,23 @@ def test_help_explains_itself_and_reads_no_heavy_library():
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ran.stdout.strip() == "[]"
+
+
+def test_an_address_that_is_taken_is_named_with_the_way_out(server, tmp_path):
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        # A process of its own: what waitress leaves open when it cannot listen ends with it.
+        ran = subprocess.run(
+            [
+                Path(sys.executable).with_name("sync-server"),
+                *("--home", tmp_path / "server", "serve", "--port", str(port)),
+            ],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert ran.returncode == 1
+    assert f"127.0.0.1:{port}" in ran.stderr
+    assert "--port" in ran.stderr
