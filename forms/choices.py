@@ -40,7 +40,7 @@ def offered(entry: Entry, node: Cell) -> list[Choice]:
     itemset = control.itemset
     if itemset is None:
         return found
-    for item in (itemset.shuffled or itemset.nodeset).nodes(node, entry):
+    for item in entry.items(node, itemset):
         value = itemset.value.string(item, entry)
         label = itemset.label.string(item, entry)
         media: dict[str, str] = {}
@@ -75,5 +75,5 @@ def _values(entry: Entry, node: Cell, control: Control) -> set[str]:
     found = {one.value for one in control.items}
     if control.itemset is not None:
         take = control.itemset.value.string
-        found.update(take(item, entry) for item in control.itemset.nodeset.nodes(node, entry))
+        found.update(take(item, entry) for item in entry.items(node, control.itemset))
     return found

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from forms.itext import Text
     from forms.language import Compiled
     from forms.markup import Element
-    from forms.model import Action, Control, Path
+    from forms.model import Action, Control, Itemset, Path
     from forms.tree import Node
 
 FaultKind = Literal[
@@ -144,10 +144,6 @@ class Entry:
         self._last_saved: Node | None = None
         self._routes: dict[tuple[int, Path], tuple[int, Path]] = {}
         self._taken: dict[Cell, str] = {}
-        self._unheard: list[Cell] = []
-        self.looks_later = False
-        """Answers that are no longer offered stay until `look`, as in Collect, where nobody has
-        seen the question yet; else they are taken back at once."""
         self._deep = 0
 
     # -- beginnings
@@ -324,10 +320,14 @@ class Entry:
         at = self._nearest(node, definition)
         if at is None:
             return ""
+        self._chosen_at(at)
         for choice in offered(self, at):
             if choice.value == value:
                 return choice.label
         return ""
+
+    def _chosen_at(self, node: Cell) -> None:
+        """Somebody asks what a choice of the question there is called."""
 
     def _named_by(self, node: Node, path: str) -> Definition | None:
         from forms.model import steps_of  # noqa: PLC0415 - asked for rarely
@@ -670,11 +670,16 @@ class Entry:
             if "odk-new-repeat" in action.events or "jr-insert" in action.events:
                 self._act(action, made)
         self._deep -= 1
-        self._reshaped(parent, definition)
+        self._joined(made)
+        return made
+
+    def _joined(self, made: Cell) -> None:
+        """All that follows from the new instance waits to be worked out."""
+        assert isinstance(made.parent, Cell)
+        self._reshaped(made.parent, made.defn)
         for node in everything(made):
             for rule in node.defn.rules:
                 self._wait(rule, node)  # type: ignore[arg-type]
-        return made
 
     def _reshaped(self, parent: Cell, definition: Definition) -> None:
         """The repeat has more or fewer instances: who reads it or anything in it looks again."""
@@ -740,17 +745,12 @@ class Entry:
         """What follows once the rules are settled: counted repeats, choices no longer offered."""
         for _ in range(_ROUNDS_MAX):
             again = self._counted() if self.form.counted else False
-            if not self.looks_later:
-                again = self._cleared(self._suspects()) or again
+            again = self._cleared(self._suspects()) or again
             if not again:
                 return
 
     def look(self) -> None:
         """Every question is seen: answers that its choices no longer offer are taken back."""
-        for node in self._unheard:
-            self._give(node, node.text)
-        self._unheard = []
-        self._run()
         self._cleared(
             node
             for definition in self.form.selects
@@ -758,20 +758,9 @@ class Entry:
             for node in below(self.root, definition.path[1:])
         )
 
-    def see(self, node: Cell) -> None:
-        """One question is seen, as in Collect: what its choices no longer offer is taken back at
-        once, but those who depend on it hear of that only at the next `look`.
-        """
-        before = node.text
-        if not before or node.defn.control is None or node.defn.control.itemset is None:
-            return
-        known = values(self, node)
-        if node.defn.select == "select1":
-            node.text = before if before in known else ""
-        else:
-            node.text = " ".join(one for one in before.split() if one in known)
-        if node.text != before:
-            self._unheard.append(node)
+    def items(self, node: Cell, itemset: Itemset) -> list[Node]:
+        """The nodes that the question's choices come from, in the order in which they are shown."""
+        return (itemset.shuffled or itemset.nodeset).nodes(node, self)
 
     def _cleared(self, suspects: Iterable[Cell]) -> bool:
         """Answers that the choices no longer offer are taken back."""

@@ -14,11 +14,14 @@ from forms.context import Context
 from forms.entry import Entry, NoSuchNode
 from forms.form import Form
 from forms.instance import ref_of
+from forms.mirror import Mirror
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from forms.entry import Fault
     from forms.instance import Cell
+    from forms.model import Control
 
 EPOCH = datetime(2026, 11, 23, 8, tzinfo=UTC)
 """The moment of a case that names none."""
@@ -37,13 +40,16 @@ def replay(case: dict[str, Any], dialect: str = "collect") -> dict[str, Any]:
             run.step(step)
             told["state"] = snapshot(run.entry)
             told["state"]["xml"] = run.entry.xml().decode()
-            run.entry.look()
-            told["validate"] = [{"ref": one.ref, "kind": one.kind} for one in run.entry.faults()]
+            told["validate"] = [{"ref": one.ref, "kind": one.kind} for one in _faults(run.entry)]
         except (ValueError, KeyError, RecursionError, ArithmeticError) as fault:
             told["error"] = f"{type(fault).__name__}: {fault}"
             if step["op"] == "init":
                 break
     return {"id": case["id"], "steps": steps}
+
+
+def _faults(entry: Entry) -> tuple[Fault, ...]:
+    return entry.validated() if isinstance(entry, Mirror) else entry.faults()
 
 
 class Run:
@@ -65,6 +71,10 @@ class Run:
         )
         self.form: Form | None = None
         self.current: Entry | None = None
+
+    @property
+    def _kind(self) -> type[Entry]:
+        return Mirror if self.dialect == "collect" else Entry
 
     def _properties(self, given: dict[str, str]) -> dict[str, str]:
         # What stands in for a place where no client can find one, as JavaRosa's own tests have it.
@@ -95,10 +105,9 @@ class Run:
         operation = step["op"]
         form = self._load()
         if operation == "init" and step.get("edit_xml"):
-            self.current = Entry.edit(form, step["edit_xml"].encode(), self.context)
+            self.current = self._kind.edit(form, step["edit_xml"].encode(), self.context)
         elif operation in {"init", "new_instance"}:
-            self.current = Entry.start(form, self.context)
-            self.current.looks_later = not form.dialect.clears_unoffered
+            self.current = self._kind.start(form, self.context)
         elif operation == "set":
             self._set(step["ref"], step.get("value") or "")
         elif operation == "add_repeat":
@@ -108,9 +117,9 @@ class Run:
         elif operation == "language":
             self.entry.set_language(step["value"])
         elif operation in {"save_restore", "serialize_form"}:
-            self._again(Entry.resume(form, self.entry.xml(), self.context))
+            self._again(self._kind.resume(form, self.entry.xml(), self.context))
         elif operation == "edit":
-            self._again(Entry.edit(form, self.entry.xml(), self.context))
+            self._again(self._kind.edit(form, self.entry.xml(), self.context))
         else:
             raise ValueError(f"unsupported op {operation}")
 
@@ -128,7 +137,6 @@ class Run:
     def _again(self, entry: Entry) -> None:
         language = self.entry.language
         self.current = entry
-        entry.looks_later = not entry.dialect.clears_unoffered
         if language != entry.language:
             entry.set_language(language)
 
@@ -159,7 +167,8 @@ class Run:
 
     def _add(self, ref: str) -> None:
         _, definition = self.entry._repeat_at(ref)  # noqa: SLF001 - one engine
-        if definition.repeat is not None and definition.repeat.fixed:
+        fixed = definition.repeat is not None and definition.repeat.fixed
+        if fixed and not isinstance(self.entry, Mirror):
             raise NoSuchNode(f"{ref} takes no further instance")
         self.entry.add_repeat(ref)
 
@@ -171,7 +180,13 @@ def plain(ref: str) -> str:
 
 def snapshot(entry: Entry) -> dict[str, Any]:
     """Every node of the entry, in document order."""
-    shown: dict[Cell, dict[str, Any]] = {}
+    mirror = entry if isinstance(entry, Mirror) else None
+    if mirror is None:
+        entry.look()
+    else:
+        mirror.arrive()
+    # A form may have several nodes of one name outside any repeat: they share what is shown.
+    shown: dict[str, list[dict[str, Any]]] = {}
     nodes: list[dict[str, Any]] = []
     for node in _elements(entry.root):
         told: dict[str, Any] = {"ref": ref_of(node), "type": node.defn.type}
@@ -183,23 +198,26 @@ def snapshot(entry: Entry) -> dict[str, Any]:
         fault = entry.fault(node)
         told["violation"] = None if fault is None else fault.kind
         nodes.append(told)
-        shown[node] = told
-    for asked, control in entry._asked(entry.form.controls, entry.root):  # noqa: SLF001 - one engine
-        if asked not in shown or (control.bound and control.definition is not asked.defn):
+        shown.setdefault(told["ref"], []).append(told)
+    way = entry._asked(entry.form.controls, entry.root) if mirror is None else mirror.tour()  # noqa: SLF001 - one engine
+    for asked, control in way:
+        if control.bound and control.definition is not asked.defn:
             continue
-        told = shown[asked]
-        if control.label is not None or "label" not in told:
-            told["label"] = entry.label(control, asked)
-        hint = entry.text(control.hint, asked)
-        if hint:
-            told["hint"] = hint
-        if asked.defn.select and control.asks and entry.looks_later:
-            entry.see(asked)
-        if asked.defn.select and control.asks:
-            told["choices"] = [[one.value, one.label] for one in offered(entry, asked)]
-    if not entry.looks_later:
-        entry.look()
+        if mirror is not None and control.asks:
+            mirror.see(asked)
+        for told in shown.get(ref_of(asked), ()):
+            _show(entry, asked, control, told)
     return {"nodes": nodes}
+
+
+def _show(entry: Entry, asked: Cell, control: Control, told: dict[str, Any]) -> None:
+    if control.label is not None or "label" not in told:
+        told["label"] = entry.label(control, asked)
+    hint = entry.text(control.hint, asked)
+    if hint:
+        told["hint"] = hint
+    if asked.defn.select and control.asks:
+        told["choices"] = [[one.value, one.label] for one in offered(entry, asked)]
 
 
 def _elements(node: Cell) -> Iterator[Cell]:

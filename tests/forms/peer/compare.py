@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lxml import etree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
 
 State = dict[str, Any]
 
@@ -64,25 +64,11 @@ def _last_digits(difference: Difference) -> bool:
     )
 
 
-def _emptied_choice(difference: Difference) -> bool:
-    return (
-        difference.what == "fault on a blank answer"
-        and difference.theirs == "constraint"
-        and not any(ref == difference.ref for ref, _ in difference.ours)
-    )
-
-
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(
         "the last digits of a decimal",
         "Java and Python round the last bit of pow, log and the trigonometric functions apart",
         _last_digits,
-    ),
-    Dialect(
-        "a constraint on a blank answer",
-        "JavaRosa weighs the constraint of a select_multiple that a filter has just emptied; by "
-        "the specification a blank answer has no constraint to keep, and no interview could end",
-        _emptied_choice,
     ),
 )
 
@@ -174,106 +160,25 @@ def _canonical(xml: str) -> str:
 
 
 def _faults(case: str, number: int, ours: State, theirs: State) -> Iterator[Difference]:
-    """JavaRosa stops at its first fault; ours must hold that one, and none where it has none."""
-    mine = [(fault["ref"], fault["kind"]) for fault in ours.get("validate") or ()]
-    peer = theirs.get("validate")
+    """JavaRosa stops at its first fault; ours must begin with that one."""
     if "validate_error" in theirs:
         return
-    if peer is None and mine:
-        yield Difference(case, number, mine[0][0], "fault", mine, None)
-    elif peer is not None:
-        kind = {1: "required", 2: "constraint"}.get(peer["code"], "?")
-        if not any(ref == peer["ref"] for ref, _ in mine):
-            blank = _text_at(theirs["state"].get("xml", ""), peer["ref"]) == ""
-            what = "fault on a blank answer" if blank else "fault"
-            yield Difference(case, number, peer["ref"], what, mine, kind)
+    mine = [(fault["ref"], fault["kind"]) for fault in ours.get("validate") or ()][:1]
+    told = theirs.get("validate")
+    kinds = {1: "required", 2: "constraint"}
+    peer = [] if told is None else [(told["ref"], kinds.get(told["code"], "?"))]
+    if mine != peer:
+        yield Difference(case, number, (peer or mine)[0][0], "fault", mine, peer)
 
 
-def _text_at(xml: str, ref: str) -> str | None:
-    """What stands at a reference like /data/r[2]/a in the submission; None where nothing does."""
-    here = etree.fromstring(xml.encode()) if xml else None
-    for step in ref.strip("/").split("/")[1:]:
-        name, _, place = step.rstrip("]").partition("[")
-        kids = [] if here is None else [k for k in here if etree.QName(k).localname == name]
-        at = int(place or 1) - 1
-        here = kids[at] if at < len(kids) else None
-    return None if here is None else (here.text or "")
-
-
-WITHDRAWN = "what depends on a withdrawn answer"
-TYPED_OVER = "a calculation that was typed over"
-LASTING = {
-    WITHDRAWN: (
-        "an answer that its filter no longer offers is taken back by both; JavaRosa leaves what "
-        "depends on it as it was until something else moves it, ours works it out again"
-    ),
-    TYPED_OVER: (
-        "when an instance of a repeat is added or answered, JavaRosa may work out again the "
-        "calculations of the group around it, over what a person typed there; ours keeps what was "
-        "typed until something that it depends on changes"
-    ),
-}
-"""Differences that begin at one step and are seen in all that follow: name and reason."""
-
-
-def _lasting(
-    number: int, found: list[Difference], ours: State, theirs: State, steps: Sequence[State]
-) -> str | None:
-    """The name of the lasting difference that begins at this step, if one does."""
-    state = theirs["steps"][number].get("state", {})
-    shown = {node["ref"]: node for node in state.get("nodes", ())}
-    for ref, node in shown.items():
-        if "choices" in node and node.get("value") and not _text_at(state.get("xml", ""), ref):
-            return WITHDRAWN
-    mine_xml = ours["steps"][number].get("state", {}).get("xml", "") if found else ""
-    for each in found:
-        # Something else looked at the choices first (jr:choice-name does): taken back all the same.
-        gone = each.what == "value" and each.ours and not each.theirs
-        if gone and "choices" in shown[each.ref] and not _text_at(mine_xml, each.ref):
-            return WITHDRAWN
-    act = steps[number] if number < len(steps) else {}
-    if "[" not in act.get("ref", "") and act.get("op") != "add_repeat":
-        return None
-    typed = {step["ref"] for step in steps[:number] if step["op"] == "set"}
-    sides = (ours["steps"][number - 1], theirs["steps"][number - 1])
-    if not all("state" in side for side in sides):
-        return None
-    before, mine = ({node["ref"]: node for node in side["state"]["nodes"]} for side in sides[::-1])
-    for each in found:
-        if (
-            each.what == "value"
-            and each.ref in typed
-            and each.ours == masked(mine.get(each.ref, {}).get("value", ""))
-            and each.theirs != masked(before.get(each.ref, {}).get("value", ""))
-        ):
-            return TYPED_OVER
-    return None
-
-
-def unlisted(
-    case: str, ours: State, theirs: State, steps: Sequence[State] = ()
-) -> tuple[list[Difference], dict[str, int]]:
-    """The differences that no dialect names, and how often each dialect was met.
-
-    `steps` are the case's own, where a dialect depends on what was typed.
-    """
+def unlisted(case: str, ours: State, theirs: State) -> tuple[list[Difference], dict[str, int]]:
+    """The differences that no dialect names, and how often each dialect was met."""
     left: list[Difference] = []
     met: dict[str, int] = {}
-    found = list(differences(case, ours, theirs))
-    for number in range(len(theirs.get("steps", []))):
-        here = [each for each in found if each.step == number]
-        # A withdrawn answer is seen only in the step that withdraws it, so each step is asked.
-        name = _lasting(number, here, ours, theirs, steps)
-        if name is not None:
-            later = [each for each in found if each.step >= number]
-            if later:
-                met[name] = met.get(name, 0) + len(later)
-            return left, met
-        for difference in here:
-            name = next((each.name for each in DIALECTS if each.holds(difference)), None)
-            if name is None:
-                left.append(difference)
-            else:
-                met[name] = met.get(name, 0) + 1
-    left.extend(each for each in found if each.step >= len(theirs.get("steps", [])))
+    for difference in differences(case, ours, theirs):
+        name = next((each.name for each in DIALECTS if each.holds(difference)), None)
+        if name is None:
+            left.append(difference)
+        else:
+            met[name] = met.get(name, 0) + 1
     return left, met

@@ -27,7 +27,7 @@ def disagreements(
         loaded += "error" not in theirs["steps"][0] and not theirs.get("timeout")
         if theirs.get("timeout"):
             continue
-        left, names = unlisted(case["id"], replay(case), theirs, case["steps"])
+        left, names = unlisted(case["id"], replay(case), theirs)
         for name, times in names.items():
             met[name] = met.get(name, 0) + times
         if left:

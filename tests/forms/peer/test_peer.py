@@ -119,10 +119,7 @@ OPEN = {
     "2026/140": "the submission after a condition that a first-load value decides",
     "2026/165": "a default worked out from a calculation that was not worked out yet",
     "2026/187": "a constraint in a repeat that JavaRosa weighs and we do not",
-    "2026/257": "an instance inside a counted repeat that JavaRosa reaches and we refuse to add",
-    "2026/315": "a calculation typed over at the root, worked out again when an instance is added",
     "2026/403": "a truth compared inside a calculation of the first load",
-    "2026/409": "an answer withdrawn one step later than JavaRosa does",
 }
 
 
