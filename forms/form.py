@@ -86,6 +86,11 @@ class Form:
             root=self.root.name,
             paths=frozenset(self.by_path),
             repeats=frozenset(reader.repeats),
+            several=frozenset(
+                one.path
+                for one in self.by_path.values()
+                if one.several or one.path in reader.repeats
+            ),
             instances=frozenset((*self._internal, *self._external)),
             namespaces=reader.nsmap,
             dialect=dialect,

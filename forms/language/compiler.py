@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from forms.language import axes
 from forms.language.core import Code, Conversions, Frame
+from forms.language.movable import movable, plain_names
 from forms.language.syntax import (
     BadExpression,
     Binary,
@@ -38,6 +39,100 @@ COLLECTS = frozenset({"child", "parent", "self", "attribute"})
 VOLATILE = frozenset({"now", "today", "random", "uuid", "once", "randomize", "property"})
 
 
+PROGRAMS_MAX = 4096
+"""As many are kept for one form, so that no stream of new texts fills the memory."""
+
+
+class Program:
+    """The closures for an expression, and what it reads, told from where it stands.
+
+    far: generic absolute paths. near: so many levels up, then down by names.
+    `string`, `number` and the like are made when they are first asked for: of most expressions
+    only one is ever used, and a form has thousands.
+    """
+
+    __slots__ = (
+        "ast",
+        "boolean",
+        "code",
+        "conversions",
+        "crosses",
+        "far",
+        "functions",
+        "instances",
+        "near",
+        "nodes",
+        "number",
+        "string",
+        "ups_most",
+        "value",
+        "volatile",
+    )
+
+    def __init__(self, ast: Expr, code: Code, compiler: Compiler) -> None:
+        self.ast = ast
+        self.code = code
+        self.conversions = compiler.conversions
+        self.crosses = compiler.crosses
+        self.far = frozenset(compiler.reads)
+        self.near = tuple(compiler.near)
+        self.ups_most = max((ups for ups, _ in self.near), default=0)
+        self.functions = frozenset(compiler.functions)
+        self.instances = frozenset(compiler.instances)
+        self.volatile = not self.functions.isdisjoint(VOLATILE)
+
+    def __getattr__(self, name: str) -> Any:
+        make = _MAKERS.get(name)
+        if make is None:
+            raise AttributeError(name)
+        made = make(self.code, self.conversions)
+        setattr(self, name, made)
+        return made
+
+
+def _value(code: Code, conversions: Conversions) -> Callable[[Node, Env], Value]:
+    if code.shown is not None:
+        return _string(code, conversions)
+    run = code.run
+    if code.kind == "d":
+        # A node-set that is stored or shown is the text of its first node.
+        to_text = conversions.to_text
+        return lambda node, env: to_text(run(node, Frame(env, node)))
+    return lambda node, env: run(node, Frame(env, node))
+
+
+def _string(code: Code, conversions: Conversions) -> Callable[[Node, Env], str]:
+    string = conversions.string(code)
+    return lambda node, env: string(node, Frame(env, node))
+
+
+def _number(code: Code, conversions: Conversions) -> Callable[[Node, Env], float]:
+    number = conversions.number(code)
+    return lambda node, env: number(node, Frame(env, node))
+
+
+def _boolean(code: Code, conversions: Conversions) -> Callable[[Node, Env], bool]:
+    truth = conversions.truth(code)
+    if code.constant:
+        always = truth(None, None)  # type: ignore[arg-type] # a constant asks neither
+        return lambda _node, _env: always
+    return lambda node, env: truth(node, Frame(env, node))
+
+
+def _nodes(code: Code, conversions: Conversions) -> Callable[[Node, Env], list[Node]]:
+    nodes = conversions.nodes(code)
+    return lambda node, env: nodes(node, Frame(env, node))
+
+
+_MAKERS: dict[str, Callable[[Code, Conversions], object]] = {
+    "value": _value,
+    "string": _string,
+    "number": _number,
+    "boolean": _boolean,
+    "nodes": _nodes,
+}
+
+
 class Compiled:
     """An expression ready to run on any node that stands at the path it was compiled for.
 
@@ -47,9 +142,6 @@ class Compiled:
     """
 
     __slots__ = (
-        "_conversions",
-        "_run",
-        "ast",
         "at",
         "boolean",
         "crosses",
@@ -58,66 +150,56 @@ class Compiled:
         "kind",
         "nodes",
         "number",
+        "program",
         "reads",
         "string",
         "text",
         "value",
         "volatile",
     )
+    value: Callable[[Node, Env], Value]
+    string: Callable[[Node, Env], str]
+    number: Callable[[Node, Env], float]
+    boolean: Callable[[Node, Env], bool]
+    nodes: Callable[[Node, Env], list[Node]]
 
-    def __init__(self, text: str, ast: Expr, code: Code, compiler: Compiler) -> None:
+    def __init__(self, text: str, at: Where, program: Program, scope: Scope) -> None:
         self.text = text
-        self.ast = ast
-        self.at = compiler.at
-        self.kind = code.kind
-        self.reads = frozenset(compiler.reads)
-        self.crosses = compiler.crosses
-        self.functions = frozenset(compiler.functions)
-        self.instances = frozenset(compiler.instances)
-        self.volatile = bool(self.functions & VOLATILE)
-        conversions = compiler.conversions
-        run, string = code.run, conversions.string(code)
-        number, truth, nodes = (
-            conversions.number(code),
-            conversions.truth(code),
-            conversions.nodes(code),
-        )
+        self.at = at
+        self.program = program
+        self.kind = program.code.kind
+        self.functions = program.functions
+        self.instances = program.instances
+        self.volatile = program.volatile
+        self.crosses = program.crosses
+        if program.near:
+            self.reads = self._placed(at, program, scope)
+        else:
+            self.reads = program.far
 
-        def value(node: Node, env: Env) -> Value:
-            return run(node, Frame(env, node))
+    def _placed(self, at: Where, program: Program, scope: Scope) -> frozenset[Where]:
+        """What it reads when it stands at `at`."""
+        repeats = scope.repeats
+        found = []
+        for ups, names in program.near:
+            path = at[: len(at) - ups] if ups else at
+            for name in names:
+                path = (*path, name)
+                if path in repeats:
+                    self.crosses = True
+            found.append(path)
+        return program.far.union(found)
 
-        def as_string(node: Node, env: Env) -> str:
-            return string(node, Frame(env, node))
+    @property
+    def ast(self) -> Expr:
+        return self.program.ast
 
-        def as_number(node: Node, env: Env) -> float:
-            return number(node, Frame(env, node))
-
-        def as_boolean(node: Node, env: Env) -> bool:
-            return truth(node, Frame(env, node))
-
-        def as_nodes(node: Node, env: Env) -> list[Node]:
-            return nodes(node, Frame(env, node))
-
-        self.value: Callable[[Node, Env], Value] = value
-        if code.kind == "d":
-            self.value = self._single(conversions, value)
-        elif code.shown is not None:
-            self.value = as_string
-        self.string = as_string
-        self.number = as_number
-        self.boolean = as_boolean
-        self.nodes = as_nodes
-
-    @staticmethod
-    def _single(
-        conversions: Conversions, run: Callable[[Node, Env], Value]
-    ) -> Callable[[Node, Env], Value]:
-        """A node-set that is stored or shown is the text of its first node."""
-
-        def value(node: Node, env: Env) -> Value:
-            return conversions.to_text(run(node, env))
-
-        return value
+    def __getattr__(self, name: str) -> Any:
+        if name not in _MAKERS:
+            raise AttributeError(name)
+        made = getattr(self.program, name)
+        setattr(self, name, made)
+        return made
 
     def __repr__(self) -> str:
         return f"<{self.text}>"
@@ -132,9 +214,13 @@ class Compiler:
         self.scope = scope
         self.conversions = Conversions(scope.dialect)
         self.reads: set[Where] = set()
+        self.near: set[tuple[int, Where]] = set()
+        """What is read relative to where the expression stands: levels up, then down by names."""
         self.functions: set[str] = set()
         self.instances: set[str] = set()
         self.crosses = False
+        self.fixed = False
+        """Something in it is so only where it stands."""
         self.in_predicate = 0
 
     def fail(self, reason: str) -> BadExpression:
@@ -476,6 +562,9 @@ class Compiler:
         """An absolute path into the form's own data: pinned to the repeat instances that the
         expression stands in, up to its last step or first predicate.
         """
+        plain = plain_names(steps)
+        if plain is not None and self.scope.single(plain):
+            return self._from_root(plain)
         shared = 0
         names: list[str] = []
         for number, step in enumerate(steps):
@@ -517,17 +606,51 @@ class Compiler:
             not step.predicates and step.axis in {"child", "attribute"} and _is_name(step.test)
             for step in rest
         ):
+            where = base
+            for step in rest:
+                where = self._onward(where, step)  # type: ignore[assignment] # names only
+                if where in self.scope.repeats:
+                    self.crosses = True
+            self._read(where)
             return self._down(pinned, base, rest)
         return self._walk(Code("d", pinned, where=base), base, rest, None)
+
+    def _from_root(self, names: Where) -> Code:
+        """Down from the root of the entry, where that leads to the same nodes from everywhere."""
+        self._read(names)
+        if names in self.scope.repeats:
+            self.crosses = True
+        last = names[-1]
+        groups = names[1:-1]
+
+        def down(_node: Node, frame: Frame) -> list[Node]:
+            here = frame.env.root
+            for name in groups:
+                among = here.kids.get(name)
+                if not among:
+                    return []
+                here = among[0]
+            found = here.kids.get(last)
+            if not found:
+                return []
+            if len(found) == 1:
+                return found if found[0].relevant else []
+            frame.spend(len(found))
+            return [one for one in found if one.relevant]
+
+        return Code("d", down, where=names)
 
     def _near(self, steps: tuple[Step, ...], where: Where) -> Code:
         ups = sum(step.axis == "parent" for step in steps)
         if ups > len(where):
+            self.fixed = True
             return Code("d", lambda _node, _frame: [])
         base = where[: len(where) - ups]
         rest = steps[ups:]
-        if not rest:
-            self._read(base)
+        if not any(step.axis == "attribute" for step in rest):
+            self.near.add((ups, tuple(_bare(step.test) for step in rest)))
+        if not rest and not ups:
+            return Code("d", lambda node, _frame: [node] if node.relevant else [], where=base)
 
         def climb(node: Node, _frame: Frame) -> list[Node]:
             here: Node | None = node
@@ -538,8 +661,6 @@ class Compiler:
             return [] if here is None else [here]
 
         if not rest:
-            if not ups:
-                return Code("d", lambda node, _frame: [node] if node.relevant else [], where=base)
 
             def there(node: Node, frame: Frame) -> list[Node]:
                 return [one for one in climb(node, frame) if one.relevant]
@@ -554,16 +675,10 @@ class Compiler:
         steps: tuple[Step, ...],
     ) -> Code:
         """From the starting node down by names: the shape of nearly every path."""
-        where = base
-        for step in steps:
-            name = _bare(step.test)
-            where = (*where, "@" + name if step.axis == "attribute" else name)
-            if where in self.scope.repeats:
-                self.crosses = True
-        self._read(where)
-        names = tuple(_bare(step.test) for step in steps)
         if any(step.axis == "attribute" for step in steps):
             return self._walk(Code("d", start, where=base), base, steps, None)
+        names = tuple(_bare(step.test) for step in steps)
+        where = (*base, *names)
         if len(names) == 1:
             name = names[0]
 
@@ -938,7 +1053,22 @@ def compile_expression(text: str, *, at: tuple[str, ...], scope: Scope) -> Compi
 
     Raises BadExpression where the text is no expression of the language.
     """
+    program = scope.programs.get(text)
+    if program is None or program.ups_most > len(at):
+        program = _program(text, at, scope)
+    return Compiled(text, at, program, scope)
+
+
+def _program(text: str, at: Where, scope: Scope) -> Program:
     ast = parse(text)
     compiler = Compiler(text, at, scope)
     code = compiler.compile(ast, at if scope.dialect != "xpath" else None)
-    return Compiled(text, ast, code, compiler)
+    program = Program(ast, code, compiler)
+    if (
+        scope.dialect != "xpath"
+        and not compiler.fixed
+        and len(scope.programs) < PROGRAMS_MAX
+        and movable(ast, scope)
+    ):
+        scope.programs[text] = program
+    return program

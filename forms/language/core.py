@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 from forms.language import dates
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from datetime import datetime, tzinfo
 
+    from forms.language.compiler import Program
     from forms.tree import Node
 
     Value = str | float | bool | list[Node]
@@ -78,6 +79,22 @@ class Scope:
     """A wrong call is refused only when it is reached, as a browser does."""
     bare_names: bool = True
     """Names in paths match whatever their namespace, as ODK's forms are written."""
+    several: frozenset[tuple[str, ...]] | None = None
+    """The paths of nodes of which there may be several in one place; None: it is not known."""
+    programs: dict[str, Program] = field(default_factory=dict, compare=False, repr=False)
+    """What has been compiled already and means the same wherever it stands, by its text."""
+
+    def single(self, names: tuple[str, ...]) -> bool:
+        """Whether the path leads from the root to the same nodes wherever one stands: there is
+        only one of each of the nodes above its last.
+        """
+        several = self.several
+        return (
+            several is not None
+            and len(names) > 1
+            and names[0] == self.root
+            and (not several or not any(names[:end] in several for end in range(2, len(names))))
+        )
 
 
 class Code:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import lru_cache
 
 LENGTH_MAX = 100_000
 DEPTH_MAX = 120
@@ -81,14 +82,17 @@ class Negative:
 
 Expr = Literal | Number | Variable | Path | Filter | Call | Binary | Negative
 
-_NAME = r"[^\W\d][\w.\-·]*"
+_NAME = r"[^\W\d][\w.\-·]*+"
+_PLAIN = rf"(?:/{_NAME})++"
 _TOKEN = re.compile(
-    r"\s*(?:"
-    r"(?P<number>\d+(?:\.\d*)?|\.\d+)"
-    r"|(?P<literal>\"[^\"]*\"|'[^']*')"
+    r"(?:"
+    # A whole path of plain names, which nearly every path of a form is, is read at one go.
+    rf"(?P<path>(?:\.\.(?:/\.\.)*+)?+{_PLAIN}(?!\s*[/\[(:·]))"
+    r"|(?P<number>\d++(?:\.\d*+)?+|\.\d++)"
+    r"|(?P<literal>\"[^\"]*+\"|'[^']*+')"
     r"|(?P<symbol>//|::|\.\.|!=|<=|>=|[()\[\].@,/|+\-=<>*$])"
     rf"|(?P<name>{_NAME}(?::(?:{_NAME}|\*)(?!:))?)"
-    r")"
+    r")\s*+"
 )
 _SPACE = re.compile(r"\s*")
 _WORDS = frozenset({"and", "or", "div", "mod"})
@@ -96,6 +100,7 @@ _BEFORE_OPERAND = frozenset(
     {"", "@", "::", "(", "[", ",", "and", "or", "mod", "div", "*op", "/", "//", "|", "+", "-"}
     | {"=", "!=", "<", "<=", ">", ">="}
 )
+_ONWARD = frozenset({"/", "//", "@", "::"})
 AXES = frozenset(
     {
         "ancestor",
@@ -137,13 +142,12 @@ def tokens(text: str) -> list[tuple[str, str, int]]:
     (XPath 1.0, 3.7).
     """
     found: list[tuple[str, str, int]] = []
-    place = 0
+    place = _SPACE.match(text).end()  # type: ignore[union-attr] # matches always
+    end = len(text)
     before = ""
-    while True:
-        place = _SPACE.match(text, place).end()  # type: ignore[union-attr] # matches always
-        if place == len(text):
-            break
-        match = _TOKEN.match(text, place)
+    read = _TOKEN.match
+    while place < end:
+        match = read(text, place)
         if match is None:
             what = (
                 "the text is not closed"
@@ -151,9 +155,15 @@ def tokens(text: str) -> list[tuple[str, str, int]]:
                 else f"{text[place]!r} has no place here"
             )
             raise BadExpression(text, place, what)
-        kind = str(match.lastgroup)
-        said = match.group(kind)
+        kind: str = match.lastgroup  # type: ignore[assignment] # one of them matched
+        said = match[kind]
         operand = before in _BEFORE_OPERAND
+        if kind == "path" and (not operand or before in _ONWARD):
+            # It goes on from what stands before it.
+            _apart(said, place, found)
+            before = "name"
+            place = match.end()
+            continue
         if said == "*" and not operand:
             said = "*op"
         elif kind == "name" and not operand:
@@ -169,8 +179,19 @@ def tokens(text: str) -> list[tuple[str, str, int]]:
         found.append((kind, said, place))
         before = said if kind == "symbol" else kind
         place = match.end()
-    found.append(("end", "", len(text)))
+    found.append(("end", "", end))
     return found
+
+
+def _apart(path: str, place: int, found: list[tuple[str, str, int]]) -> None:
+    """The tokens of which a path of plain names is made."""
+    for step in path.split("/"):
+        if step:
+            found.append(("symbol" if step == ".." else "name", step, place))
+            place += len(step)
+        found.append(("symbol", "/", place))
+        place += 1
+    found.pop()
 
 
 class _Reader:
@@ -202,9 +223,9 @@ class _Reader:
             raise self.fail(f"nested deeper than {DEPTH_MAX}")
         left = self.unary()
         while True:
-            operator = self.peek()
+            operator = self.symbols[self.at]
             strength = _POWER.get(operator, 0)
-            if not strength or strength <= power:
+            if strength <= power:
                 break
             self.at += 1
             left = Binary(operator.removesuffix("op"), left, self.expression(strength))
@@ -228,6 +249,9 @@ class _Reader:
 
     def path(self) -> Expr:
         kind, said, _ = self.tokens[self.at]
+        if kind == "path":
+            self.at += 1
+            return _plain(said)
         if kind == "symbol" and said in {"/", "//"}:
             self.at += 1
             steps: list[Step] = []
@@ -342,6 +366,22 @@ class _Reader:
                 arguments.append(self.expression())
         self.take(")")
         return Call(said, tuple(arguments))
+
+
+_UP = Step("parent", "node()")
+
+
+@lru_cache(4096)
+def _child(name: str) -> Step:
+    return Step("child", name)
+
+
+def _plain(path: str) -> Path:
+    """/a/b or ../../a/b, of names only."""
+    names = path.split("/")
+    if names[0] == "":
+        return Path("/", tuple(map(_child, names[1:])))
+    return Path("", tuple(_UP if name == ".." else _child(name) for name in names))
 
 
 def parse(text: str) -> Expr:
