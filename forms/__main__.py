@@ -1,4 +1,12 @@
-"""`python -m forms replay < CASES.jsonl > OUT.jsonl` and `python -m forms xpath` likewise."""
+"""`python -m forms replay < CASES.jsonl > OUT.jsonl`: the engine's own test language.
+
+One case a line in, one line out: the whole state after each step, in the form that the Java peer
+writes (`docs/engine.md` has the fields). `--dialect` says whose habits are asked for where ODK's
+engines disagree: `collect` (JavaRosa's; what is taken without a word) or `webforms` (the browser's).
+Cases recorded from Web Forms alone are to be run with `--dialect webforms`.
+
+`python -m forms xpath < EVALUATIONS.jsonl > OUT.jsonl` works out single expressions likewise.
+"""
 
 from __future__ import annotations
 
@@ -8,23 +16,31 @@ import sys
 
 
 def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m forms", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m forms",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("command", choices=["replay", "xpath"])
-    parser.add_argument("--dialect", choices=["collect", "webforms"], default="collect")
+    parser.add_argument(
+        "--dialect",
+        choices=["collect", "webforms"],
+        default="collect",
+        help="whose habits, of replay (default: %(default)s)",
+    )
     asked = parser.parse_args(arguments)
     source, target = sys.stdin.buffer, sys.stdout.buffer
     for raw in source:
         if not raw.strip():
             continue
-        case = json.loads(raw)
         if asked.command == "replay":
             from forms.replay import line  # noqa: PLC0415 - each command loads only its own
 
-            told = line(case, asked.dialect)
+            told = line(raw, asked.dialect)
         else:
             from forms.language.replay import replay_xpath  # noqa: PLC0415 - as above
 
-            told = json.dumps(replay_xpath(case), ensure_ascii=False)
+            told = json.dumps(replay_xpath(json.loads(raw)), ensure_ascii=False)
         target.write(told.encode() + b"\n")
         target.flush()
     return 0

@@ -145,6 +145,7 @@ class Entry:
         self._routes: dict[tuple[int, Path], tuple[int, Path]] = {}
         self._taken: dict[Cell, str] = {}
         self._deep = 0
+        self._begun = False
 
     # -- beginnings
 
@@ -244,6 +245,7 @@ class Entry:
         self._forget()
         self.look()
         self._after()
+        self._begun = True
         self._forget()
 
     def _fixed(self, top: Cell) -> None:
@@ -715,6 +717,9 @@ class Entry:
                     continue
                 have = len(parent.kids.get(definition.name, ()))
                 number = self._count(control, parent, definition)
+                if number < have and self.dialect.webforms:
+                    self._fewer(parent, definition, number)
+                    made = True
                 for _ in range(have, min(number, INSTANCES_MAX)):
                     self._new_instance(parent, definition)
                     self._run()
@@ -739,7 +744,19 @@ class Entry:
         for _ in range(len(definition.path) - len(control.count.at)):
             here = here.parent or here
         number = control.count.number(here, self)
-        return int(number) if number == number and number < 1e9 else 0  # noqa: PLR0124 - NaN
+        if number != number:  # noqa: PLR0124 - NaN
+            # A blank count changes nothing; a form begins with none, whatever it is written with.
+            return len(instances or ()) if self._begun else 0
+        return int(number) if number < 1e9 else 0
+
+    def _fewer(self, parent: Cell, definition: Definition, number: int) -> None:
+        """Web Forms takes away what the count no longer asks for, last first."""
+        for gone in reversed(parent.kids[definition.name][max(number, 0) :]):
+            if self._begun:
+                self._removed.append(ref_of(gone))  # type: ignore[arg-type]
+            remove(gone)  # type: ignore[arg-type]
+        self._reshaped(parent, definition)
+        self._run()
 
     def _after(self) -> None:
         """What follows once the rules are settled: counted repeats, choices no longer offered."""

@@ -44,6 +44,12 @@ class Cell(Node):
         self.readonly = False
         self.required = False
 
+    def string_value(self) -> str:
+        """As any node's, but that what is not relevant reads as blank."""
+        if not self.relevant:
+            return ""
+        return super().string_value() if self.children else self.text
+
 
 def cell(definition: Definition, text: str, parent: Cell | None) -> Cell:
     """A new node, not yet among its parent's children."""

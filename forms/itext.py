@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from forms.markup import Element
 
 MEDIA = ("image", "big-image", "audio", "video")
+_SHOWN_APART = frozenset({"image", "audio", "video"})
+"""The media that Web Forms knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,10 +45,14 @@ class Text:
 
 @dataclass(frozen=True, slots=True)
 class Translations:
-    """language -> id -> form ("" is the plain one) -> text. `default` is "" where there is none."""
+    """language -> id -> form ("" is the plain one) -> text. `default` is "" where there is none.
+
+    `alone`: what a language does not say is not looked for in the default one, as in Web Forms.
+    """
 
     default: str = ""
     texts: Mapping[str, Mapping[str, Mapping[str, Parts]]] = field(default_factory=dict)
+    alone: bool = False
 
     @property
     def languages(self) -> tuple[str, ...]:
@@ -54,7 +60,7 @@ class Translations:
 
     def find(self, language: str, name: str, form: str = "") -> Parts | None:
         """The text in the language, else in the default one; None where neither has it."""
-        for tongue in (language, self.default):
+        for tongue in (language,) if self.alone else (language, self.default):
             said = self.texts.get(tongue, {}).get(name)
             if said is None:
                 continue
@@ -96,8 +102,11 @@ def _gather(element: Element, found: list[str | Output]) -> None:
         found.append(kid.tail or "")
 
 
-def translations_of(itext: Element | None) -> Translations:
-    """All translations of a form's <itext>; the default is the one marked so, else the first."""
+def translations_of(itext: Element | None, *, browser: bool = False) -> Translations:
+    """All translations of a form's <itext>; the default is the one marked so, else the first.
+
+    In Web Forms (`browser`) a text is all of its forms that are no media, one after the other.
+    """
     if itext is None:
         return Translations()
     texts: dict[str, dict[str, dict[str, Parts]]] = {}
@@ -115,6 +124,11 @@ def translations_of(itext: Element | None) -> Translations:
                 continue
             said = table.setdefault(name, {})
             for value in kids(text):
-                if local(value) == "value":
-                    said.setdefault(value.get("form") or "", parts_of(value))
-    return Translations(default or next(iter(texts), ""), texts)
+                if local(value) != "value":
+                    continue
+                form, parts = value.get("form") or "", parts_of(value)
+                if browser and form not in _SHOWN_APART:
+                    said[""] = (*said.get("", ()), *parts)
+                if form or not browser:
+                    said.setdefault(form, parts)
+    return Translations(default or next(iter(texts), ""), texts, browser)

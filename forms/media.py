@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
@@ -100,6 +101,9 @@ def _lines(
     if data.count(b"\n") > ROWS_MAX or data.count(b"\r") > ROWS_MAX:
         raise BadMedia(f"{name} has more than {ROWS_MAX:,} rows")
     text = _text(name, data)
+    stray = keep_blank_lines and _stray_returns(text)
+    if stray:
+        text = text.replace("\r", _STRAY)
     # The delimiter is what most often parts the heading, whose names hold none of them.
     heading = text.split("\n", 1)[0].split("\r", 1)[0]
     delimiter = max(DELIMITERS, key=heading.count)
@@ -116,9 +120,25 @@ def _lines(
             cells += width
             if cells > CELLS_MAX:
                 raise BadMedia(f"{name}, line {reader.line_num}: more than {CELLS_MAX:,} cells")
-            yield names, tuple(line)
+            yield names, tuple(one.replace(_STRAY, "\r") for one in line) if stray else tuple(line)
     except csv.Error as fault:
         raise BadMedia(f"{name}, line {reader.line_num}: {fault}") from None
+
+
+_QUOTED = re.compile(r'"[^"]*"')
+_STRAY = "\ue00d"
+"""Stands for a carriage return that ends no line, where the reader would take it for an end."""
+
+
+def _stray_returns(text: str) -> bool:
+    """Whether lines end with a line feed alone, so that a carriage return is part of a cell: to
+    Web Forms' reader they do where the first line feed comes before the first carriage return.
+    """
+    if "\r" not in text:
+        return False
+    bare = _QUOTED.sub("", text[: 2**20])
+    feed, back = bare.find("\n"), bare.find("\r")
+    return feed >= 0 and (back < 0 or feed < back)
 
 
 _NO_NODES: list[Node] = []

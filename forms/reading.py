@@ -133,7 +133,7 @@ class Reader:
             one.get("id"): one.get("nodeset") or "" for one in self.binds if one.get("id")
         }
         itext = next((one for one in kids(self.model) if local(one) == "itext"), None)
-        self.translations: Translations = translations_of(itext)
+        self.translations: Translations = translations_of(itext, browser=dialect == "webforms")
         submission = next((one for one in kids(self.model) if local(one) == "submission"), None)
         self.submission: dict[str, str] = {}
         if submission is not None:
@@ -487,8 +487,13 @@ class Reader:
                 if around.bound:
                     at = around.path
                     break
+            browser = self.dialect == "webforms"
+            if browser:
+                # Web Forms reads it as every other expression of a control, from its own node.
+                at = control.path
             place = steps_of(count, at)
-            if place is not None and place not in self.by_path and not count.strip().isdigit():
+            lost = place is not None and place not in self.by_path
+            if lost and not browser and not count.strip().isdigit():
                 self.problem(
                     control.path[-1],
                     f"the repeat's count {count!r} names no question",

@@ -30,22 +30,38 @@ _REPEAT_MAX = 50
 
 
 def replay(case: dict[str, Any], dialect: str = "collect") -> dict[str, Any]:
-    """One case's steps and what each came to, in the form that the Java peer writes."""
+    """One case's steps and what each came to, in the form that the Java peer writes.
+
+    Whatever becomes of a case, it has its outcome: a step that fails is told as its error.
+    """
     steps: list[dict[str, Any]] = []
-    run = Run(case, dialect)
-    for step in case["steps"]:
-        told: dict[str, Any] = {"op": step["op"]}
-        steps.append(told)
+    try:
+        run = Run(case, dialect)
+        asked = [(str(step["op"]), step) for step in case["steps"]]
+    except Exception as fault:  # noqa: BLE001 - a case that cannot be read is told as such
+        return {"id": _named(case), "steps": [{"op": "init", "error": _told(fault)}]}
+    for operation, step in asked:
         try:
             run.step(step)
-            told["state"] = snapshot(run.entry)
-            told["state"]["xml"] = run.entry.xml().decode()
-            told["validate"] = [{"ref": one.ref, "kind": one.kind} for one in _faults(run.entry)]
-        except (ValueError, KeyError, RecursionError, ArithmeticError) as fault:
-            told["error"] = f"{type(fault).__name__}: {fault}"
-            if step["op"] == "init":
+            state = snapshot(run.entry)
+            # Beside the state, and in it, where the Java peer has it.
+            state["xml"] = xml = run.entry.xml().decode()
+            faults = [{"ref": one.ref, "kind": one.kind} for one in _faults(run.entry)]
+        except Exception as fault:  # noqa: BLE001 - the cases that follow are asked all the same
+            steps.append({"op": operation, "error": _told(fault)})
+            if operation == "init":
                 break
-    return {"id": case["id"], "steps": steps}
+        else:
+            steps.append({"op": operation, "state": state, "xml": xml, "validate": faults})
+    return {"id": _named(case), "steps": steps}
+
+
+def _named(case: object) -> Any:
+    return case.get("id") if isinstance(case, dict) else None
+
+
+def _told(fault: Exception) -> str:
+    return f"{type(fault).__name__}: {fault}"
 
 
 def _faults(entry: Entry) -> tuple[Fault, ...]:
@@ -144,13 +160,13 @@ class Run:
         if ref is None:
             raise NoSuchNode("no question is named")
         ref = plain(ref)
-        self._reach(ref)
+        self.reach(ref)
         node = self.entry.find(ref)
         if node.defn.is_group:
             raise NoSuchNode(f"{ref} is no question")
         self.entry.answer(ref, value)
 
-    def _reach(self, ref: str) -> None:
+    def reach(self, ref: str) -> None:
         """Instances on the way are added, as a person would who goes there."""
         parts = ref.strip("/").split("/")
         here = ""
@@ -178,12 +194,18 @@ def plain(ref: str) -> str:
     return _PREFIX.sub("/", ref)
 
 
-def snapshot(entry: Entry) -> dict[str, Any]:
-    """Every node of the entry, in document order."""
+def snapshot(entry: Entry, *, seen: bool = True) -> dict[str, Any]:
+    """Every node of the entry, in document order.
+
+    As the Java peer does, somebody goes through the form first (which makes what a count asks
+    for), then the values are read, and only then is every question looked at, one after the
+    other: what that takes back is seen in the XML of the step and in the values of the next.
+    Without `seen` nobody goes or looks anywhere.
+    """
     mirror = entry if isinstance(entry, Mirror) else None
     if mirror is None:
         entry.look()
-    else:
+    elif seen:
         mirror.arrive()
     # A form may have several nodes of one name outside any repeat: they share what is shown.
     shown: dict[str, list[dict[str, Any]]] = {}
@@ -199,6 +221,8 @@ def snapshot(entry: Entry) -> dict[str, Any]:
         told["violation"] = None if fault is None else fault.kind
         nodes.append(told)
         shown.setdefault(told["ref"], []).append(told)
+    if not seen:
+        return {"nodes": nodes}
     way = entry._asked(entry.form.controls, entry.root) if mirror is None else mirror.tour()  # noqa: SLF001 - one engine
     for asked, control in way:
         if control.bound and control.definition is not asked.defn:
@@ -226,5 +250,11 @@ def _elements(node: Cell) -> Iterator[Cell]:
         yield from _elements(kid)  # type: ignore[arg-type]
 
 
-def line(case: dict[str, Any], dialect: str = "collect") -> str:
+def line(raw: bytes, dialect: str = "collect") -> str:
+    """The line that answers a line; one that is no JSON is answered as a case that failed."""
+    try:
+        case = json.loads(raw)
+    except ValueError as fault:
+        case = {"steps": [{"op": "init", "error": f"the line is no JSON: {fault}"}]}
+        return json.dumps({"id": None, **case})
     return json.dumps(replay(case, dialect), ensure_ascii=False)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from decimal import Decimal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -34,8 +35,8 @@ def java_double(number: float) -> str:
         plain = repr(number)
         return plain if "." in plain else plain + ".0"
     digits = repr(number)
-    mantissa, _, exponent = f"{number:.17e}".partition("e")
-    power = int(exponent)
+    # Of the shortest digits: 1e-6 itself is a little less than what it is written as.
+    power = Decimal(digits).adjusted()
     bare = re.sub(r"e.*$", "", digits).replace("-", "").replace(".", "").strip("0") or "0"
     mantissa = f"{bare[0]}.{bare[1:] or '0'}"
     return f"{'-' if number < 0 else ''}{mantissa}E{power}"
@@ -53,6 +54,16 @@ def plain_number(number: float) -> str:
     if "e" in text:
         text = f"{number:.20f}".rstrip("0")
     return text
+
+
+def browser_number(number: float) -> str:
+    """The text of a number as browsers write it: an exponent below 1e-6 and from 1e21 on."""
+    if not math.isfinite(number) or not number or 1e-6 <= abs(number) < 1e21:
+        return plain_number(number)
+    mantissa, _, power = repr(number).partition("e")
+    if not power:
+        return plain_number(number)
+    return f"{mantissa.removesuffix('.0')}e{int(power):+d}"
 
 
 def parse_date(text: str) -> date | None:
@@ -145,7 +156,7 @@ def _as_decimal(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     number = float(text)
     if math.isinf(number):
         return ""
-    return java_double(number) if dialect.casts_like_java else plain_number(number)
+    return java_double(number) if dialect.casts_like_java else browser_number(number)
 
 
 def _as_date(text: str, dialect: Dialect, _zone: tzinfo) -> str:
@@ -273,7 +284,7 @@ def calculated(value: object, kind: str, dialect: Dialect, zone: tzinfo) -> str:
         if not dialect.casts_like_java:
             if kind in {"date", "dateTime", "time"}:
                 return answered(plain_number(value), kind, "", dialect, zone)
-            return plain_number(value)
+            return browser_number(value)
         if math.isinf(value):
             return java_double(value)
         whole = math.trunc(value)

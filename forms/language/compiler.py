@@ -222,6 +222,9 @@ class Compiler:
         self.fixed = False
         """Something in it is so only where it stands."""
         self.in_predicate = 0
+        self.everywhere = scope.dialect == "webforms"
+        """Web Forms keeps nodes that are not relevant where they stand, and reads them as blank;
+        elsewhere no path leads to them."""
 
     def fail(self, reason: str) -> BadExpression:
         return BadExpression(self.text, 0, reason)
@@ -563,7 +566,7 @@ class Compiler:
         expression stands in, up to its last step or first predicate.
         """
         plain = plain_names(steps)
-        if plain is not None and self.scope.single(plain):
+        if plain is not None and not self.everywhere and self.scope.single(plain):
             return self._from_root(plain)
         shared = 0
         names: list[str] = []
@@ -641,6 +644,11 @@ class Compiler:
         return Code("d", down, where=names)
 
     def _near(self, steps: tuple[Step, ...], where: Where) -> Code:
+        if self.everywhere:
+            self.fixed = True
+            return self._walk(
+                Code("d", lambda node, _frame: [node], where=where), where, steps, where
+            )
         ups = sum(step.axis == "parent" for step in steps)
         if ups > len(where):
             self.fixed = True
@@ -675,7 +683,7 @@ class Compiler:
         steps: tuple[Step, ...],
     ) -> Code:
         """From the starting node down by names: the shape of nearly every path."""
-        if any(step.axis == "attribute" for step in steps):
+        if self.everywhere or any(step.axis == "attribute" for step in steps):
             return self._walk(Code("d", start, where=base), base, steps, None)
         names = tuple(_bare(step.test) for step in steps)
         where = (*base, *names)
@@ -728,6 +736,7 @@ class Compiler:
         if where is not None and where:
             self._read(where)
         begin = self.conversions.nodes(start)
+        everywhere = self.everywhere
 
         def walked(node: Node, frame: Frame) -> list[Node]:
             found = begin(node, frame)
@@ -735,9 +744,10 @@ class Compiler:
                 if not found:
                     return found
                 found = move(found, frame)
-            for one in found:
-                if not one.relevant:
-                    return [each for each in found if each.relevant]
+            if not everywhere:
+                for one in found:
+                    if not one.relevant:
+                        return [each for each in found if each.relevant]
             return found
 
         return Code("d", walked, where=where)

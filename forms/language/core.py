@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
 from forms.language import dates
-from forms.values import java_double, plain_number
+from forms.values import browser_number, java_double, plain_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -151,7 +151,7 @@ class Conversions:
 
     def text_of(self, node: Node) -> str:
         """The string value of a node; collect's typed numbers and booleans read as such."""
-        if node.children:
+        if node.children or not node.relevant:
             return node.string_value()
         text = node.text
         if self.java and text and node.defn is not None:
@@ -200,7 +200,7 @@ class Conversions:
             return java_double(number)
         if number == 0:
             return "0"
-        return plain_number(number)
+        return plain_number(number) if self.plain else browser_number(number)
 
     def truth_of_number(self, number: float) -> bool:
         if self.java:

@@ -13,12 +13,14 @@ from typing import Any
 from lxml import etree
 
 from forms.entry import NoSuchNode
+from forms.mirror import Mirror
 from forms.replay import Run, plain, snapshot
 
 SHARED = Path(__file__).parents[3] / "shared" / "conformance"
 UUID = re.compile(r"^uuid:[0-9a-f-]{36}$|^[0-9a-f]{8}-[0-9a-f-]{27}$")
 STAMP = re.compile(r"^\d{4}-\d\d-\d\d(T\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[-+]\d\d:?\d\d)?)?$")
 RECORDED = "2026-11-2"
+_TEXTUAL = re.compile(r"^step \d+ \S+ \S*: /\S+: (?:label|hint|choices) ")
 PLAIN = {"v": "", "rel": True, "ro": False, "req": False}
 REFUSALS = (ValueError, KeyError, ArithmeticError, RecursionError)
 
@@ -168,18 +170,37 @@ def state_differs(
     return ""
 
 
-def miss(case: dict[str, Any], dialect: str) -> str:
-    """Why the case does not come out as recorded; "" where it does."""
+def miss(case: dict[str, Any]) -> str:
+    """Why the case does not come out as recorded; "" where it does.
+
+    A case on which both engines agree was recorded from Web Forms, and held against JavaRosa in
+    its values and rules: where it words a text otherwise than Collect, it must do so in Web
+    Forms' own dialect.
+    """
+    found = _missed(case, dialect_of(case))
+    if case["oracle"] == "both" and _TEXTUAL.search(found):
+        return _missed(case, "webforms")
+    return found
+
+
+def _missed(case: dict[str, Any], dialect: str) -> str:
     run = Run(case, dialect)
     expected: dict[str, dict[str, Any]] = {}
     frozen = "at" in case
+    # JavaRosa's own tests were recorded without going through the form after a step: what a count
+    # asks for is there once a later step goes anywhere, and no question was looked at.
+    walked = case["oracle"] == "jr"
     for number, step in enumerate(case["steps"]):
         where = f"step {number} {step['op']} {step.get('ref') or ''}"
         try:
+            if walked and isinstance(run.current, Mirror):
+                run.current.arrive()
             if step.get("result") == "CONSTRAINT_VIOLATED":
                 told = run.entry.answer(plain(step["ref"]), step["value"], keep_faulty=False)
                 if told.fault is None:
                     return f"{where}: no constraint was broken"
+            elif walked and step["op"] == "set" and step.get("ref"):
+                put(run, plain(step["ref"]), step.get("value") or "")
             else:
                 run.step(step)
         except REFUSALS as fault:
@@ -197,7 +218,7 @@ def miss(case: dict[str, Any], dialect: str) -> str:
             expected.pop(ref, None)
         expected.update(step.get("set") or {})
         try:
-            found = snapshot(run.entry)["nodes"]
+            found = snapshot(run.entry, seen=not walked)["nodes"]
             for node in found:
                 if node["ref"] in expected and _lucky(run, node["ref"]):
                     node["value"] = expected[node["ref"]].get("v", "")
@@ -214,6 +235,22 @@ def miss(case: dict[str, Any], dialect: str) -> str:
             if differs:
                 return f"{where}: xml {differs}"
     return ""
+
+
+def put(run: Run, ref: str, text: str) -> None:
+    """The text as it is, whatever the question's type: so JavaRosa's own tests hand over answers,
+    past the parser that a person's answer goes through.
+    """
+    run.reach(ref)
+    entry = run.entry
+    node = entry.find(ref)
+    entry._start()
+    before = node.text
+    entry._give(node, text)
+    entry._run()
+    if text != before:
+        entry._changed_by_hand(node)
+    entry._after()
 
 
 def _lucky(run: Run, ref: str) -> bool:

@@ -193,8 +193,8 @@ def _distance(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
         line = points(";".join(given))
         if line is not None and len(arguments) > 1 and any(";" in one for one in given):
             line = None  # Several arguments are places, one each.
-        if line is not None and not java and len(line) == 1 and ";" in given[0]:
-            line = None  # To the browser one place with a ";" is neither place nor trace.
+        if line is not None and not java and len(line) < 2:
+            line = None  # To the browser what has fewer than two places is no trace.
         if line is None:
             raise compiler.fail("distance() was given what are no places on earth")
         return length(line, apart_by_cosines) if java else _rounded(length(line))

@@ -1,0 +1,228 @@
+"""Where ODK's engines disagree, each dialect does what its engine does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from forms import Entry, Form
+from forms.dialect import COLLECT, WEBFORMS
+from forms.replay import line, replay
+from forms.values import browser_number, java_double
+from tests.forms.test_entry import context
+
+DIALECTS = (COLLECT.name, WEBFORMS.name)
+
+
+def xform(data: str, binds: str, body: str, more: str = "") -> str:
+    """An XForm around what the test is about; `more` are further instances and texts."""
+    return f"""<h:html xmlns="http://www.w3.org/2002/xforms" xmlns:h="http://www.w3.org/1999/xhtml"
+      xmlns:jr="http://openrosa.org/javarosa" xmlns:odk="http://www.opendatakit.org/xforms">
+      <h:head><h:title>t</h:title><model><instance><data id="t">{data}</data></instance>{more}
+      {binds}</model></h:head><h:body>{body}</h:body></h:html>"""
+
+
+def entry(text: str, dialect: str, media: dict[str, bytes] | None = None) -> Entry:
+    return Entry.start(Form.load(text, media, dialect), context())
+
+
+def value(of: Entry, ref: str) -> str:
+    return of.find(ref).text
+
+
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
+
+
+@given(NUMBERS)
+def test_a_number_written_in_either_way_is_still_that_number(number: float):
+    assert float(java_double(number)) == number
+    assert float(browser_number(number)) == pytest.approx(number, rel=1e-15)
+
+
+def test_numbers_are_written_as_java_and_as_a_browser_write_them():
+    assert [java_double(one) for one in (1e-6, 1e7, 0.001)] == ["1.0E-6", "1.0E7", "0.001"]
+    told = [browser_number(one) for one in (1.5e-12, 1e21, 1e-6, 250.0)]
+    assert told == ["1.5e-12", "1e+21", "0.000001", "250"]
+
+
+HIDDEN = xform(
+    "<a/><b>no</b><c/><r><f>1</f><n/></r><r><f>2</f><n/></r><many/>",
+    """<bind nodeset="/data/b" relevant="/data/a = 'yes'"/>
+       <bind nodeset="/data/c" relevant="/data/b != 'yes'"/>
+       <bind nodeset="/data/r/n" relevant="../f > 1"/>
+       <bind nodeset="/data/many" calculate="count(/data/r/n)"/>""",
+    '<input ref="/data/a"/><input ref="/data/b"/><input ref="/data/c"/>'
+    '<repeat nodeset="/data/r"><input ref="/data/r/n"/></repeat>',
+)
+
+
+def test_what_is_not_relevant_reads_as_blank_and_web_forms_alone_still_counts_it():
+    for dialect in DIALECTS:
+        one = entry(HIDDEN, dialect)
+        assert one.find("/data/c").relevant
+        one.answer("/data/a", "yes")
+        one.answer("/data/b", "yes")
+        assert not one.find("/data/c").relevant
+    assert value(entry(HIDDEN, "collect"), "/data/many") == "1"
+    assert value(entry(HIDDEN, "webforms"), "/data/many") == "2"
+
+
+COUNTED = xform(
+    "<k/><r><n/></r><have/>",
+    '<bind nodeset="/data/k" type="int"/><bind nodeset="/data/have" calculate="count(/data/r)"/>',
+    '<input ref="/data/k"/>'
+    '<repeat nodeset="/data/r" jr:count="/data/k"><input ref="/data/r/n"/></repeat>',
+)
+
+
+def test_a_lower_count_takes_instances_away_in_web_forms_only():
+    collect, browser = (entry(COUNTED, dialect) for dialect in DIALECTS)
+    assert [value(one, "/data/have") for one in (collect, browser)] == ["1", "0"]
+    for one in (collect, browser):
+        one.answer("/data/k", "3")
+        assert value(one, "/data/have") == "3"
+    browser.answer("/data/r[1]/n", "kept")
+    assert browser.answer("/data/k", "1").removed == ("/data/r[3]", "/data/r[2]")
+    assert value(browser, "/data/r[1]/n") == "kept"
+    assert collect.answer("/data/k", "1").removed == ()
+    assert [value(one, "/data/have") for one in (collect, browser)] == ["3", "1"]
+    browser.answer("/data/k", "")
+    assert value(browser, "/data/have") == "1"
+
+
+def test_a_count_without_a_slash_is_read_around_the_repeat_by_collect_and_inside_by_web_forms():
+    text = COUNTED.replace('jr:count="/data/k"', 'jr:count="k"')
+    for dialect, many in (("collect", "2"), ("webforms", "0")):
+        one = entry(text, dialect)
+        one.answer("/data/k", "2")
+        assert value(one, "/data/have") == many
+
+
+LISTED = xform(
+    "<a/>",
+    '<bind nodeset="/data/a" type="string"/>',
+    """<select1 ref="/data/a"><itemset nodeset="instance('l')/root/item">
+       <value ref="name"/><label ref="label"/></itemset></select1>""",
+    '<instance id="l" src="jr://file-csv/l.csv"/>',
+)
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r", "\r\n", "\n\r"])
+def test_lines_of_a_list_may_end_in_any_way(ending: str):
+    lines = ["no,label,name", "1,A,a", '2,"B, or\rmore",b', "3,C,c"]
+    for dialect in DIALECTS:
+        one = entry(LISTED, dialect, {"l.csv": ending.join(lines).encode()})
+        choices = [each for each in one.state("/data/a").choices if each.value]
+        assert [each.value for each in choices] == ["a", "b", "c"]
+        assert choices[1].label == "B, or\rmore"
+        # There lines end with the line feed alone, and the rest belongs to the next cell.
+        rest = "\r" if (dialect, ending) == ("webforms", "\n\r") else ""
+        item = one.form.instance("l").children[0].children[2]
+        assert item.kids["no"][0].text == rest + "3"
+
+
+def test_a_distance_of_one_place_is_none_in_web_forms_and_nothing_in_collect():
+    text = xform(
+        "<t>0 1 0 0;</t><d/>",
+        '<bind nodeset="/data/t" type="geotrace"/>'
+        '<bind nodeset="/data/d" type="decimal" calculate="distance(/data/t)"/>',
+        '<input ref="/data/t"/>',
+    )
+    assert float(value(entry(text, "collect"), "/data/d")) == 0
+    with pytest.raises(ValueError, match="no places"):
+        entry(text, "webforms")
+
+
+SAID = xform(
+    "<a/>",
+    '<bind nodeset="/data/a" type="string"/>',
+    """<input ref="/data/a"><label ref="jr:itext('x')"/></input>""",
+    """<itext><translation lang="en" default=""><text id="x"><value form="long">Long</value>
+       <value form="short">L</value><value form="image">jr://images/x.png</value></text></translation>
+       <translation lang="fr"/></itext>""",
+)
+
+
+def test_a_text_is_its_long_form_and_in_web_forms_all_of_its_forms():
+    collect, browser = (entry(SAID, dialect) for dialect in DIALECTS)
+    assert [one.state("/data/a").label for one in (collect, browser)] == ["Long", "LongL"]
+    for one in (collect, browser):
+        one.set_language("fr")
+    assert [one.state("/data/a").label for one in (collect, browser)] == ["Long", ""]
+
+
+FILTERED = xform(
+    "<a/><b/><seen/>",
+    """<bind nodeset="/data/seen" calculate="string-length(/data/b)"/>""",
+    """<input ref="/data/a"/><select1 ref="/data/b">
+       <itemset nodeset="instance('l')/root/item[of = /data/a]"><value ref="name"/>
+       <label ref="name"/></itemset></select1>""",
+    """<instance id="l"><root><item><of>1</of><name>one</name></item>
+       <item><of>2</of><name>two</name></item></root></instance>""",
+)
+
+
+def replayed(text: str, *steps: tuple[str, str]) -> list[dict[str, Any]]:
+    told = replay(
+        {
+            "id": "x",
+            "form": text,
+            "steps": [
+                {"op": "init"},
+                *({"op": "set", "ref": ref, "value": said} for ref, said in steps),
+            ],
+        }
+    )
+    return told["steps"]
+
+
+def test_a_replayed_step_shows_values_first_and_its_xml_after_the_choices_were_looked_at():
+    steps = replayed(
+        FILTERED, ("/data/a", "1"), ("/data/b", "one"), ("/data/a", "2"), ("/data/a", "2")
+    )
+    held = [
+        {node["ref"]: node.get("value") for node in step["state"]["nodes"]}["/data/b"]
+        for step in steps
+    ]
+    assert held == ["", "", "one", "one", ""]
+    assert ["<b>one</b>" in step["state"]["xml"] for step in steps] == [False] * 2 + [True] + [
+        False
+    ] * 2
+
+
+def test_a_default_that_is_not_offered_is_seen_once_and_then_taken_back():
+    text = FILTERED.replace("<b/>", "<b>gone</b>")
+    (step,) = replayed(text)
+    shown = {node["ref"]: node.get("value") for node in step["state"]["nodes"]}
+    assert shown["/data/b"] == "gone"
+    assert "gone" not in step["state"]["xml"]
+
+
+def test_every_line_has_its_answer_whatever_it_says():
+    said = b'{"id": "a", "form": "<x/>", "steps": [{"op": "init"}]}', b"{", b'{"id": 3}', b"[]"
+    told = [json.loads(line(each)) for each in said]
+    assert [one["id"] for one in told] == ["a", None, 3, None]
+    assert all(one["steps"][0].keys() == {"op", "error"} for one in told)
+
+
+def test_a_step_is_told_in_the_fields_that_others_compare():
+    steps = replayed(FILTERED, ("/data/a", "1"), ("/data/no", "1"))
+    assert steps[1].keys() == {"op", "state", "xml", "validate"}
+    assert steps[1]["xml"] == steps[1]["state"]["xml"]
+    assert steps[2].keys() == {"op", "error"}
+    node = steps[1]["state"]["nodes"][2]
+    assert node.pop("choices") == [["one", "one"]]
+    assert node == {
+        "ref": "/data/b",
+        "type": "string",
+        "value": "",
+        "rel": True,
+        "ro": False,
+        "req": False,
+        "violation": None,
+        "label": "",
+    }
