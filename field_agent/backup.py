@@ -58,7 +58,7 @@ def write(store: Store, file: Path, *, made: str) -> Backup:
     )
     prefix = header.prefix()
     start = backup_start(header, keys.seal_to(key, sealer.key, backup_info(prefix)))
-    counts = dict.fromkeys(("envelope", "draft", "attachment", "draft-file"), 0)
+    counts = dict.fromkeys(("opening", "envelope", "draft", "attachment", "draft-file"), 0)
     fresh = file.with_name(file.name + ".part")
     digest = hashlib.sha256()
     with store.snapshot(), keys.private_file(fresh) as out:
@@ -89,6 +89,8 @@ def _items(store: Store, counts: dict[str, int]) -> Iterator[bytes]:
 
 def _each(store: Store) -> Iterator[tuple[dict[str, Any], int, Iterator[bytes]]]:
     after = 0
+    for opening in store.openings_to_back_up():
+        yield {"kind": "opening"}, len(opening), iter((opening,))
     while page := store.outbox(states=_NOT_YET_SAFE, after=after, limit=100):
         for one in page:
             head = {

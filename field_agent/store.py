@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import hashlib
 import json
 import os
 import threading
@@ -29,6 +30,7 @@ from schemas.envelope import (
     SealingKey,
     envelope_hash,
 )
+from schemas.packing import Outline, pack
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -249,9 +251,11 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
             "why": str,
             "receipt": str,
             "envelope": bytes,
+            "session": str,
         },
         "counter",
     ),
+    "openings": ({"hash": str, "data": bytes, "held": int}, "hash"),
     "attachments": ({"hash": str, "counter": int, "size": int, "sent": int}, "hash"),
     "attachment_pieces": ({"hash": str, "number": int, "data": bytes}, ("hash", "number")),
     "batches": ({"batch": str, "counters": str, "made_ms": int, "reply": str}, "batch"),
@@ -289,6 +293,7 @@ class Store:
         self._presence = presence
         self._lock = threading.RLock()
         self._wipe_due = False
+        self._outlines: dict[str, Outline] = {}
         self._lease = Lease(0, 0, 0)
         self._ended = ""
         self._steady_ms: Callable[[], int] | None = None
@@ -550,6 +555,7 @@ class Store:
                     raise Busy("unsent entries are sealed as another device: sync them first")
                 self._write("UPDATE identity SET counter = 0, last_hash = ''")
                 self._write("DELETE FROM outbox")
+                self._write("DELETE FROM openings")
             self._write(
                 "UPDATE identity SET device = ?, area = ?, server_url = ?, fingerprint = ?, "
                 "server_key = ?, epoch = ?, about = ?",
@@ -859,20 +865,10 @@ class Store:
                 entry = self.draft(draft)
                 names = [name for name in entry.files if files is None or name in set(files)]
                 counter, prev, device = self._next_place()
-                key = keys.choose(self.sealing_keys)
+                seal = self.vault.next_seal(keys.choose(self.sealing_keys), device)
+                outline = self._outline(entry.form, entry.version, entry.form_hash)
                 sealed = {name: self._seal_file(entry, name, counter) for name in names}
-                header = Header(
-                    key.suite,
-                    key.id,
-                    device,
-                    counter,
-                    prev,
-                    entry.form,
-                    entry.version,
-                    entry.form_hash,
-                    made,
-                    tuple(Attachment(one.hash, size) for one, size in sealed.values()),
-                )
+                attachments = tuple(Attachment(one.hash, size) for one, size in sealed.values())
                 payload = Payload(
                     instance_id,
                     entry.form,
@@ -891,12 +887,42 @@ class Store:
                     entry.parent,
                     {name: one for name, (one, _) in sealed.items()},
                 )
-                envelope = self.vault.seal(payload.pack(), header, key)
+                packing, packed = pack(payload.text(attachments), outline)
+                header = Header(
+                    device,
+                    counter,
+                    prev,
+                    seal.session,
+                    seal.index,
+                    entry.form,
+                    entry.version,
+                    entry.form_hash,
+                    made,
+                    packing,
+                    attachments,
+                )
+                envelope = self.vault.seal(packed, header, seal)
+                self._connection.execute(
+                    "INSERT OR IGNORE INTO openings VALUES (?, ?, 0)", (seal.session, seal.opening)
+                )
                 done = self._put_sealed(envelope, header, label, draft, now_ms)
                 self._erase_draft(draft)
             # The log still holds the draft's last pages, under the store's key.
             self._wipe_log()
         return done
+
+    def _outline(self, form: str, version: str, form_hash: str) -> Outline | None:
+        """The outline of a form whose bytes are those of the hash; None where they are not here."""
+        found = self._outlines.get(form_hash)
+        if found is None:
+            row = self._one(
+                "SELECT xml FROM forms WHERE form = ? AND version = ? AND hash = ?",
+                (form, version, form_hash),
+            )
+            if row is None or hashlib.sha256(row[0].encode()).hexdigest() != form_hash:
+                return None
+            found = self._outlines[form_hash] = Outline(row[0].encode())
+        return found
 
     def _next_place(self) -> tuple[int, str, str]:
         device, counter, last = self._one("SELECT device, counter, last_hash FROM identity")
@@ -938,7 +964,7 @@ class Store:
             draft,
         )
         self._connection.execute(
-            "INSERT INTO outbox VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, '', '', ?)",
+            "INSERT INTO outbox VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, '', '', ?, ?)",
             (
                 done.counter,
                 digest,
@@ -949,6 +975,7 @@ class Store:
                 done.size,
                 draft,
                 envelope,
+                header.session,
             ),
         )
         self._connection.execute(
@@ -987,6 +1014,36 @@ class Store:
             raise Missing(f"the sealed bytes of entry {counter} are not on this device any more")
         return bytes(row[0])
 
+    # Openings of the sessions that envelopes were sealed in: no secret, and needed to open them.
+
+    def openings(self, counters: Sequence[int]) -> list[bytes]:
+        """Those that these entries need and that the server is not known to hold."""
+        marks = ", ".join("?" * len(counters))
+        rows = self._all(
+            "SELECT data FROM openings WHERE held = 0 AND hash IN "  # noqa: S608  question marks
+            f"(SELECT session FROM outbox WHERE counter IN ({marks})) ORDER BY rowid",
+            counters,
+        )
+        return [bytes(row[0]) for row in rows]
+
+    def openings_to_back_up(self) -> Iterator[bytes]:
+        """All that an entry without a receipt needs, whether the server has them or not."""
+        rows = self._all(
+            "SELECT DISTINCT openings.hash FROM openings JOIN outbox ON session = openings.hash "
+            "WHERE state != 'receipted' AND envelope IS NOT NULL"
+        )
+        for (name,) in rows:
+            yield bytes(self._one("SELECT data FROM openings WHERE hash = ?", (name,))[0])
+
+    def openings_held(self, counters: Sequence[int], *, held: bool = True) -> None:
+        """The server holds, or has lost, what opens these entries."""
+        marks = ", ".join("?" * len(counters))
+        self._write(
+            "UPDATE openings SET held = ? WHERE held != ? AND hash IN "  # noqa: S608  question marks
+            f"(SELECT session FROM outbox WHERE counter IN ({marks}))",
+            (held, held, *counters),
+        )
+
     def mark(self, counters: Iterable[int], state: str, *, why: str = "") -> None:
         """Sealed entries are now in `state`. A receipted one stays so, whatever arrives late."""
         if state not in STATES:
@@ -1015,6 +1072,8 @@ class Store:
     def feed_again(self, counters: Iterable[int]) -> int:
         """A server restored from an old copy has lost these: pending again, if still here."""
         with self.transaction():
+            # Which openings it has lost with them, it cannot say.
+            self._write("UPDATE openings SET held = 0")
             return sum(
                 self._write(
                     "UPDATE outbox SET state = 'pending', receipt = '' "
@@ -1039,11 +1098,16 @@ class Store:
                 f"(SELECT hash FROM attachments WHERE counter IN ({old}))",
                 (made_before_ms,),
             )
-            return self._write(
+            dropped = self._write(
                 "UPDATE outbox SET envelope = NULL "  # noqa: S608  `old` is written above
                 f"WHERE envelope IS NOT NULL AND counter IN ({old})",
                 (made_before_ms,),
             )
+            self._write(
+                "DELETE FROM openings WHERE hash NOT IN "
+                "(SELECT session FROM outbox WHERE envelope IS NOT NULL)"
+            )
+            return dropped
 
     # Sealed attachments on their way.
 

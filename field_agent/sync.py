@@ -12,7 +12,7 @@ from field_agent.records import fold
 from field_agent.store import Batch, Form, Missing, NotEnrolled
 from field_agent.transport import BLOBS, ROUND, SOFTWARE, Link, Unreachable
 from schemas.envelope import SealingKey
-from schemas.frames import MAX_PARTS, digest
+from schemas.frames import MAX_BATCH, digest
 from schemas.messages import RoundReply, RoundRequest, pack_round, unpack_reply
 from schemas.problems import Problem, Refused
 from schemas.signing import raw, receipt_bytes
@@ -181,7 +181,7 @@ def prepare(
                 page=_WITH_DATA_PAGE if batch else page,
                 software=SOFTWARE,
             ),
-            envelopes,
+            [*(store.openings(batch.counters) if batch else ()), *envelopes],
         )
     return Outgoing(
         body,
@@ -208,7 +208,7 @@ def _batch(
             split(store, waiting)
     chosen: list[int] = []
     weight = 0
-    for one in store.outbox(states=("pending",), limit=MAX_PARTS):
+    for one in store.outbox(states=("pending",), limit=MAX_BATCH):
         if chosen and weight + one.size > most:
             break
         chosen.append(one.counter)
@@ -259,6 +259,8 @@ def take(
             store.set_epoch(epoch)
             store.empty_area(who.area)
         got = _receipts(store, who, reply)
+        # With its receipt the server holds what opens it: that need not be sent again.
+        store.openings_held(sorted(got))
         outcome.receipts += len(got)
         said = {one["counter"] for one in reply.refused}
         for one in reply.refused:
@@ -329,6 +331,12 @@ def _refused(
     try:
         mine = store.finished(counter)
     except Missing:
+        return
+    if told.get("code") == "session-unknown" and not store.openings([counter]):
+        # It was not sent, for the server once had it: it goes along with the next batch.
+        store.openings_held([counter], held=False)
+        store.mark([counter], "pending")
+        outcome.fed_again += 1
         return
     try:
         why = Problem(str(told.get("code", "")), str(told.get("detail", ""))).sentence()

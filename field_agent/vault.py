@@ -22,21 +22,29 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hpke
+from cryptography.hazmat.primitives import hashes, hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from schemas.envelope import (
+    BODY_NONCE,
+    CHAIN_INFO,
+    CHAIN_KEY_BYTES,
     CHUNK,
     CLASSIC,
     FILE_KEY_BYTES,
     HYBRID,
+    MESSAGE_INFO,
+    SESSION_MAX,
     SealingKey,
+    SessionHeader,
     chunk_nonce,
-    submission_info,
+    envelope_hash,
+    session_info,
 )
 from schemas.frames import canonical
 
@@ -375,6 +383,7 @@ class Vault:
         self._following = following
         self._signer: Ed25519PrivateKey | None = None
         self._box: X25519PrivateKey | None = None
+        self._session: _Session | None = None
 
     def __repr__(self) -> str:
         return f"Vault({str(self.home)!r})"
@@ -434,7 +443,7 @@ class Vault:
                 os.close(handle)
             write_whole(place, canonical({"v": _VERSION, "revoked": reason or "by the server"}))
         self._key = self._following = b""
-        self._signer = self._box = None
+        self._signer = self._box = self._session = None
 
     # The device's own keys: made here, kept in the store, in memory while it is open.
 
@@ -473,15 +482,89 @@ class Vault:
             raise Locked("the device's key is in its store: open that first")
         return self._box
 
-    def seal(self, payload: bytes, header: Header, key: SealingKey) -> bytes:
-        """A whole envelope: `payload` (as `Payload.pack` gives it) sealed, headed and signed.
+    # Sealing submissions.
 
-        HPKE single shot: fresh keys for each submission, so that nothing which stays in this
-        process opens an earlier one. Raises `CannotSeal`.
+    def next_seal(self, key: SealingKey, device: str) -> Seal:
+        """The next message key of the running session, good for one submission.
+
+        A process, a programme's key and a device each begin their own session, and so does every
+        SESSION_MAX-th submission. The chain has moved on when this returns: a seal that is never
+        used leaves a gap in the indexes, and nothing else. Raises `CannotSeal`.
+        """
+        session = self._session
+        if session is None or session.of != (key, device) or session.index == SESSION_MAX:
+            session = self._session = self._begin_session(key, device)
+        return session.step()
+
+    def _begin_session(self, key: SealingKey, device: str) -> _Session:
+        chain = bytearray(secrets.token_bytes(CHAIN_KEY_BYTES))
+        prefix = SessionHeader(key.suite, key.id, device, secrets.token_hex(16)).prefix()
+        signed = prefix + seal_to(key, bytes(chain), session_info(prefix))
+        return _Session((key, device), signed + self.sign(signed), chain)
+
+    def seal(self, packed: bytes, header: Header, by: Seal) -> bytes:
+        """A whole envelope: `packed` sealed by the message key, headed and signed.
+
+        The key is used up: raises ValueError where `by` sealed before, or `header` is not of it.
         """
         prefix = header.prefix()
-        signed = prefix + seal_to(key, payload, submission_info(prefix))
+        if (header.session, header.index) != (by.session, by.index):
+            raise ValueError("the header names another place in the session")
+        signed = prefix + by.use(packed, prefix)
         return signed + self.sign(signed)
+
+
+class Seal:
+    """One message key, for one submission; `session` and `index` are for its header."""
+
+    def __init__(self, session: str, opening: bytes, index: int, key: bytearray) -> None:
+        self.session = session
+        self.opening = opening
+        """The session's opening: to be kept and sent with the envelopes that need it."""
+        self.index = index
+        self._key: bytearray | None = key
+
+    def __repr__(self) -> str:
+        return f"Seal({self.session[:8]}, {self.index})"
+
+    def use(self, packed: bytes, prefix: bytes) -> bytes:
+        key, self._key = self._key, None
+        if key is None:
+            raise ValueError("a message key seals once")
+        body = AESGCM(key).encrypt(BODY_NONCE, packed, prefix)
+        key[:] = bytes(len(key))
+        return body
+
+
+class _Session:
+    """A chain key that only moves forward, in memory alone; its opening has the first of them.
+
+    After each step the old chain key is overwritten: what this object holds opens what will be
+    sealed in this session, and nothing that was.
+    """
+
+    def __init__(self, of: tuple[SealingKey, str], opening: bytes, chain: bytearray) -> None:
+        self.of = of
+        self.opening = opening
+        self.hash = envelope_hash(opening)
+        self.index = 0
+        self._chain = chain
+
+    def __repr__(self) -> str:
+        return f"_Session({self.hash[:8]}, {self.index})"
+
+    def step(self) -> Seal:
+        message, following = bytearray(CHAIN_KEY_BYTES), bytearray(CHAIN_KEY_BYTES)
+        _expand(MESSAGE_INFO).derive_into(self._chain, message)
+        _expand(CHAIN_INFO).derive_into(self._chain, following)
+        self._chain[:] = following
+        following[:] = bytes(len(following))
+        self.index += 1
+        return Seal(self.hash, self.opening, self.index - 1, message)
+
+
+def _expand(info: bytes) -> HKDFExpand:
+    return HKDFExpand(hashes.SHA256(), CHAIN_KEY_BYTES, info)
 
 
 @dataclass(frozen=True, slots=True)

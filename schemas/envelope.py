@@ -1,14 +1,25 @@
-"""How a sealed submission, a sealed file and a backup lie in bytes: layout, no cryptography.
+"""How a sealed submission, a session's opening, a sealed file and a backup lie in bytes.
 
-A sealed submission (`kind` envelope):
+Layout, no cryptography. A sealed submission (`kind` envelope):
 
-    b"ORSE" | u8 version=1 | u32 header length | header | body | 64 bytes Ed25519 signature
+    b"ORSE" | u8 version=2 | u32 header length | header | 32 bytes prev | 32 bytes session
+           | body | 64 bytes Ed25519 signature
 
-The `prefix` is everything before the body. The signature is over prefix and body. The body is one
-HPKE message (RFC 9180, base mode, single shot: `enc | ciphertext`), sealed to the programme's key
-with `info = submission_info(prefix)` and an empty aad. The header is bound through `info` and not
-through `aad`: RFC 9180 (section 5.1) mixes `info` into the key schedule, so a changed header
-gives another key and the body does not open, which is what aad would give.
+The `prefix` is everything before the body. The signature is over prefix and body. The body is
+AES-256-GCM of the packed payload by the message key that the session has at the header's index,
+with twelve zero bytes as nonce (each key seals one body) and the prefix as aad.
+
+A session is opened once, by the device, for at most SESSION_MAX submissions:
+
+    b"ORSS" | u8 version=2 | u32 header length | header | wrapped chain key
+           | 64 bytes Ed25519 signature over everything before it
+
+The wrapped chain key is one HPKE message (RFC 9180, base mode, single shot: `enc | ciphertext`) of
+32 random bytes to the programme's key, with `info = session_info(prefix)` and an empty aad: RFC 9180
+(section 5.1) mixes `info` into the key schedule, so a changed header opens nothing. A session's name
+is the SHA-256 of its opening's bytes. Chain key 0 is the sealed one; from chain key i follow, by
+HKDF-Expand (RFC 5869) with SHA-256 and 32 bytes, message key i (info MESSAGE_INFO) and chain key
+i + 1 (info CHAIN_INFO).
 
 A sealed file is STREAM (Hoang, Reyhanitabar, Rogaway, Vizar 2015) over AES-256-GCM with its own
 random key: chunks of 64 KiB, nonce = chunk number in 11 bytes big endian, then 1 for the last chunk
@@ -16,7 +27,7 @@ and else 0. Only the last chunk may be shorter; only an empty file has an empty 
 
 A backup (`kind` backup):
 
-    b"ORSB" | u8 version=1 | u32 header length | header
+    b"ORSB" | u8 version=2 | u32 header length | header
            | u16 length | wrapped key | chunks | 64 bytes Ed25519 signature
 
 The wrapped key is one HPKE message holding the 32 random bytes of the file's key, with
@@ -34,6 +45,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from schemas.frames import MAX_ENVELOPE, MAX_PAYLOAD, canonical, load_json, squeeze, unsqueeze
+from schemas.packing import PACKINGS, PLAIN
 from schemas.problems import Refused
 from schemas.signing import BACKUP_INFO
 
@@ -41,13 +53,22 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 MAGIC = b"ORSE"
+OPENING_MAGIC = b"ORSS"
 BACKUP_MAGIC = b"ORSB"
-SUBMISSION_INFO = b"offline-registration submission v1"
+SESSION_INFO = b"offline-registration session v2"
+MESSAGE_INFO = b"offline-registration submission v2 message"
+CHAIN_INFO = b"offline-registration submission v2 chain"
+BODY_NONCE = bytes(12)
+CHAIN_KEY_BYTES = 32
+SESSION_MAX = 1024
+"""Submissions that one session seals at most."""
+VERSION = 2
 SIGNATURE_BYTES = 64
 FILE_KEY_BYTES = 32
 CHUNK = 64 * 1024
 TAG = 16
 MAX_HEADER = 64 * 1024
+MAX_OPENING = 8 * 1024
 MAX_ATTACHMENTS = 200
 MAX_ATTACHMENT = 2**40
 MAX_ITEM_HEAD = 16 * 1024 * 1024
@@ -59,6 +80,8 @@ _U64 = struct.Struct(">Q")
 _DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _KEY = re.compile(r"[0-9a-f]{16}", re.ASCII)
+_NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
+_HASHES = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,36 +139,41 @@ class Attachment:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What anyone may read of a sealed submission. Nothing here is about a person."""
+    """What anyone may read of a sealed submission. Nothing here is about a person.
 
-    suite: str
-    key: str
+    `prev` is the hash of the device's envelope before it ("" for the first), `session` that of the
+    opening; both lie behind the JSON, as 32 bytes each. `index` is its place in the session.
+    """
+
     device: str
     counter: int
     prev: str
+    session: str
+    index: int
     form: str
     version: str
     form_hash: str
     made: str
+    packing: str = PLAIN
     attachments: tuple[Attachment, ...] = ()
 
     def json(self) -> dict[str, Any]:
         return {
-            "suite": self.suite,
-            "key": self.key,
             "device": self.device,
             "counter": self.counter,
-            "prev": self.prev,
+            "index": self.index,
             "form": self.form,
             "version": self.version,
             "form_hash": self.form_hash,
             "made": self.made,
+            "packing": self.packing,
             "attachments": [{"hash": part.hash, "size": part.size} for part in self.attachments],
         }
 
     def prefix(self) -> bytes:
         """Everything of the envelope that comes before its body."""
-        return _prefix(MAGIC, canonical(self.json()))
+        hashes = bytes.fromhex(self.prev or "00" * 32) + bytes.fromhex(self.session)
+        return _prefix(MAGIC, canonical(self.json())) + hashes
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +182,7 @@ class Envelope:
 
     header: Header
     prefix: bytes
+    """What the body is bound to."""
     body: bytes
     signature: bytes
     hash: str
@@ -163,14 +192,43 @@ class Envelope:
     def signed(self) -> bytes:
         return self.prefix + self.body
 
+
+@dataclass(frozen=True, slots=True)
+class SessionHeader:
+    """What anyone may read of a session's opening. `nonce` is 16 random bytes in hex."""
+
+    suite: str
+    key: str
+    device: str
+    nonce: str
+
+    def prefix(self) -> bytes:
+        return _prefix(OPENING_MAGIC, canonical(_fields(self)))
+
+
+@dataclass(frozen=True, slots=True)
+class Opening:
+    """A session's opening, taken apart. Its signature and its seal are not checked here."""
+
+    header: SessionHeader
+    prefix: bytes
+    wrapped: bytes
+    signature: bytes
+    hash: str
+    """SHA-256 in hex of all its bytes: the session's name."""
+
+    @property
+    def signed(self) -> bytes:
+        return self.prefix + self.wrapped
+
     @property
     def info(self) -> bytes:
-        return submission_info(self.prefix)
+        return session_info(self.prefix)
 
 
-def submission_info(prefix: bytes) -> bytes:
-    """HPKE's `info` for the body that follows `prefix`."""
-    return SUBMISSION_INFO + b"\n" + prefix
+def session_info(prefix: bytes) -> bytes:
+    """HPKE's `info` for the wrapped chain key that follows `prefix`."""
+    return SESSION_INFO + b"\n" + prefix
 
 
 def backup_info(prefix: bytes) -> bytes:
@@ -191,23 +249,67 @@ def envelope_hash(data: bytes) -> str:
 def parse(data: bytes) -> Envelope:
     """A sealed submission, taken apart and checked for its layout.
 
-    Raises `Refused("envelope-malformed")` with the place, `Refused("too-large")`, and
-    `Refused("key-unknown")` for a suite that this version does not know.
+    Raises `Refused("envelope-malformed")` with the place, and `Refused("too-large")`.
     """
     if len(data) > MAX_ENVELOPE:
         raise Refused("too-large", f"{len(data)} bytes; the limit is {MAX_ENVELOPE}")
     text, at = _header(MAGIC, data, "a sealed submission")
-    if at + SIGNATURE_BYTES > len(data):
+    if at + _HASHES + TAG + SIGNATURE_BYTES > len(data):
         raise _bad("cut short before the signature")
-    header = _submission_header(_object(text))
-    body = data[at:-SIGNATURE_BYTES]
-    if len(body) < SUITES[header.suite].overhead:
-        raise _bad(f"a body of {len(body)} bytes is shorter than {header.suite} allows")
-    return Envelope(header, data[:at], body, data[-SIGNATURE_BYTES:], envelope_hash(data))
+    prev, session = data[at : at + 32], data[at + 32 : at + _HASHES]
+    header = _submission_header(_object(text), prev, session.hex())
+    at += _HASHES
+    return Envelope(
+        header,
+        data[:at],
+        data[at:-SIGNATURE_BYTES],
+        data[-SIGNATURE_BYTES:],
+        envelope_hash(data),
+    )
+
+
+def is_opening(data: bytes) -> bool:
+    """Whether a part of a batch is a session's opening, by its first bytes."""
+    return data[:4] == OPENING_MAGIC
+
+
+def parse_opening(data: bytes) -> Opening:
+    """A session's opening, taken apart and checked for its layout. Raises as `parse` does.
+
+    And `Refused("key-unknown")` for a suite that this version does not know.
+    """
+    if len(data) > MAX_OPENING:
+        raise Refused("too-large", f"an opening of {len(data)} bytes; the limit is {MAX_OPENING}")
+    text, at = _header(OPENING_MAGIC, data, "a session's opening")
+    found = _object(text)
+    _exactly_named(found, SessionHeader)
+    for name in ("suite", "key", "device", "nonce"):
+        _short(found[name], name)
+    if found["suite"] not in SUITES:
+        raise Refused("key-unknown", f"suite {found['suite']!r} is not one of {', '.join(SUITES)}")
+    _match(_KEY, found["key"], "key")
+    _match(_DEVICE, found["device"], "device")
+    _match(_NONCE, found["nonce"], "nonce")
+    wrapped = data[at:-SIGNATURE_BYTES]
+    if len(data) - at - SIGNATURE_BYTES != SUITES[found["suite"]].overhead + CHAIN_KEY_BYTES:
+        raise _bad("the wrapped chain key has another length")
+    return Opening(
+        SessionHeader(**found), data[:at], wrapped, data[-SIGNATURE_BYTES:], envelope_hash(data)
+    )
+
+
+def _fields(value: SessionHeader | BackupHeader) -> dict[str, Any]:
+    return {name: getattr(value, name) for name in type(value).__dataclass_fields__}
+
+
+def _exactly_named(found: dict[str, Any], kind: type[SessionHeader | BackupHeader]) -> None:
+    wanted = set(kind.__dataclass_fields__)
+    if set(found) != wanted:
+        raise _bad(f"the header has {sorted(set(found) ^ wanted)} too much or too little")
 
 
 def _prefix(magic: bytes, header: bytes) -> bytes:
-    return magic + _LENGTHS.pack(1, len(header)) + header
+    return magic + _LENGTHS.pack(VERSION, len(header)) + header
 
 
 def _header(magic: bytes, data: bytes, what: str) -> tuple[bytes, int]:
@@ -217,8 +319,8 @@ def _header(magic: bytes, data: bytes, what: str) -> tuple[bytes, int]:
     if len(data) < 9:
         raise _bad("cut short in its first 9 bytes")
     version, length = _LENGTHS.unpack_from(data, 4)
-    if version != 1:
-        raise _bad(f"version {version}; this program knows 1")
+    if version != VERSION:
+        raise _bad(f"version {version}; this program knows {VERSION}")
     if length > MAX_HEADER:
         raise _bad(f"a header of {length} bytes; the limit is {MAX_HEADER}")
     if 9 + length > len(data):
@@ -242,38 +344,40 @@ def _bad(where: str) -> Refused:
     return Refused("envelope-malformed", where)
 
 
-def _submission_header(found: dict[str, Any]) -> Header:
-    wanted = set(Header.__dataclass_fields__)
+_OUTSIDE_JSON = {"prev", "session"}
+
+
+def _submission_header(found: dict[str, Any], prev: bytes, session: str) -> Header:
+    wanted = set(Header.__dataclass_fields__) - _OUTSIDE_JSON
     if set(found) != wanted:
         raise _bad(f"the header has {sorted(set(found) ^ wanted)} too much or too little")
-    for name in wanted - {"counter", "attachments"}:
+    for name in wanted - {"counter", "index", "attachments"}:
         _short(found[name], name)
-    if found["suite"] not in SUITES:
-        raise Refused("key-unknown", f"suite {found['suite']!r} is not one of {', '.join(SUITES)}")
-    _match(_KEY, found["key"], "key")
     _match(_DEVICE, found["device"], "device")
     _match(_HASH, found["form_hash"], "form_hash")
-    counter = found["counter"]
+    counter, index = found["counter"], found["index"]
     if type(counter) is not int or not 1 <= counter < 2**53:
         raise _bad("header, counter: not a whole number from 1")
-    if counter == 1:
-        if found["prev"]:
-            raise _bad("header, prev: the first submission of a device has none before it")
-    else:
-        _match(_HASH, found["prev"], "prev")
+    if type(index) is not int or not 0 <= index < SESSION_MAX:
+        raise _bad(f"header, index: not a whole number below {SESSION_MAX}")
+    if (counter == 1) == any(prev):
+        raise _bad("header, prev: zeros for a device's first submission, and for no other")
+    if found["packing"] not in PACKINGS:
+        raise _bad(f"header, packing: not one of {', '.join(PACKINGS)}")
     given = found["attachments"]
     if not isinstance(given, list) or len(given) > MAX_ATTACHMENTS:
         raise _bad(f"header, attachments: not a list of at most {MAX_ATTACHMENTS}")
     return Header(
-        suite=found["suite"],
-        key=found["key"],
         device=found["device"],
         counter=counter,
-        prev=found["prev"],
+        prev=prev.hex() if counter > 1 else "",
+        session=session,
+        index=index,
         form=found["form"],
         version=found["version"],
         form_hash=found["form_hash"],
         made=found["made"],
+        packing=found["packing"],
         attachments=tuple(_attachment(one) for one in given),
     )
 
@@ -299,7 +403,7 @@ def _match(pattern: re.Pattern[str], value: str, name: str) -> None:
         raise _bad(f"header, {name}: not of the form {pattern.pattern}")
 
 
-# What lies under the seal.
+# What a submission says.
 
 
 @dataclass(frozen=True, slots=True)
@@ -314,7 +418,7 @@ class SealedFile:
 
 @dataclass(frozen=True, slots=True)
 class Payload:
-    """A finished submission as it lies under the seal.
+    """A finished submission: what it says under its seal, and what its header says of it.
 
     `xml` is the OpenRosa instance; `seen` names for each record and path the dots
     ("device:counter") that its author had in sight; `parent` is the deprecatedID of a correction,
@@ -333,8 +437,67 @@ class Payload:
     parent: str = ""
     files: dict[str, SealedFile] = field(default_factory=dict)
 
+    def text(self, attachments: tuple[Attachment, ...] = ()) -> bytes:
+        """What is packed and sealed: a line of canonical JSON, then the XML.
+
+        Without what the header says, and without what is empty. `attachments` are the header's: a
+        file is known by its place among them. Raises `Refused("too-large")`.
+        """
+        places = {one.hash: place for place, one in enumerate(attachments)}
+        head = {
+            "instance_id": self.instance_id,
+            "started": self.started,
+            "finished": self.finished,
+            "label": self.label,
+            "seen": self.seen,
+            "parent": self.parent,
+            "files": {
+                name: [places[one.hash], one.key, one.size, one.media_type]
+                for name, one in self.files.items()
+            },
+        }
+        line = canonical({name: value for name, value in head.items() if value})
+        xml = self.xml.encode()
+        if len(line) + len(xml) >= MAX_PAYLOAD:
+            size = len(line) + len(xml)
+            raise Refused("too-large", f"an entry of {size} bytes; the limit is {MAX_PAYLOAD}")
+        return line + b"\n" + xml
+
+    @staticmethod
+    def read(text: bytes, header: Header) -> Payload:
+        """The payload of `text`, completed by its header. Raises `Refused("payload-differs")`."""
+        line, newline, xml = text.partition(b"\n")
+        try:
+            found = load_json(line)
+            places = [one[0] for one in found.get("files", {}).values()]
+            if not newline or sorted(places) != list(range(len(header.attachments))):
+                raise ValueError("other attachments than its header says")
+            files = {
+                name: {
+                    "hash": header.attachments[place].hash,
+                    "key": key,
+                    "size": size,
+                    "media_type": media_type,
+                }
+                for name, (place, key, size, media_type) in found.pop("files", {}).items()
+            }
+            own = ("instance_id", "started", "finished", "label", "parent")
+            whole = {**dict.fromkeys(own, ""), "seen": {}, **found}
+            outside = {name: getattr(header, name) for name in ("form", "version", "form_hash")}
+            if outside.keys() & found.keys():
+                raise ValueError("it says again what its header says")
+            return _payload({**whole, **outside, "xml": xml.decode(), "files": files})
+        except (Refused, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            # The words of an error may hold what a person answered: only its kind goes on.
+            raise Refused(
+                "payload-differs", f"what was sealed is no submission ({type(error).__name__})"
+            ) from error
+
     def pack(self) -> bytes:
-        """Canonical JSON, compressed: what is sealed. Raises `Refused("too-large")`."""
+        """Canonical JSON of the whole, compressed: how the server keeps it once it was opened.
+
+        Raises `Refused("too-large")`.
+        """
         data = canonical(
             {
                 "instance_id": self.instance_id,
@@ -364,7 +527,7 @@ class Payload:
 
     @staticmethod
     def unpack(data: bytes) -> Payload:
-        """The payload from opened bytes. Raises `Refused` with `payload-differs` or `too-large`."""
+        """What `pack` gave. Raises `Refused` with `payload-differs` or `too-large`."""
         try:
             found = load_json(unsqueeze(data, MAX_PAYLOAD))
         except Refused as error:
@@ -467,7 +630,7 @@ class BackupHeader:
     def prefix(self) -> bytes:
         return _prefix(
             BACKUP_MAGIC,
-            canonical({name: getattr(self, name) for name in BackupHeader.__dataclass_fields__}),
+            canonical(_fields(self)),
         )
 
 
@@ -485,10 +648,8 @@ def parse_backup_start(data: bytes) -> BackupStart:
     """A backup's beginning; `data` is its first 128 KiB or all of it. Raises as `parse` does."""
     text, at = _header(BACKUP_MAGIC, data, "a backup")
     found = _object(text)
-    wanted = set(BackupHeader.__dataclass_fields__)
-    if set(found) != wanted:
-        raise _bad(f"the header has {sorted(set(found) ^ wanted)} too much or too little")
-    for name in wanted - {"counter"}:
+    _exactly_named(found, BackupHeader)
+    for name in set(found) - {"counter"}:
         _short(found[name], name)
     if type(found["counter"]) is not int or found["counter"] < 0:
         raise _bad("header, counter: not a whole number")

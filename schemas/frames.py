@@ -20,8 +20,10 @@ MAX_ENVELOPE = 2 * 1024 * 1024
 """Bytes of one sealed submission (its attachments travel apart)."""
 MAX_PAYLOAD = 16 * 1024 * 1024
 """Bytes of one opened submission after decompression."""
-MAX_PARTS = 500
+MAX_BATCH = 500
 """Envelopes in one batch."""
+MAX_PARTS = 2 * MAX_BATCH
+"""Parts of one message: envelopes, and the openings of the sessions they were sealed in."""
 MAX_DEPTH = 32
 """Levels of lists and objects in a message's JSON."""
 
@@ -50,13 +52,16 @@ def squeeze(data: bytes, level: int = _LEVEL) -> bytes:
     return bytes(kept[level].compress(data))
 
 
-def unsqueeze(data: bytes, limit: int) -> bytes:
-    """The content of one zstd frame of at most `limit` bytes.
+def unsqueeze(
+    data: bytes, limit: int, decompressor: zstandard.ZstdDecompressor | None = None
+) -> bytes:
+    """The content of one zstd frame of at most `limit` bytes; `decompressor` knows its dictionary.
 
     Raises `Refused("too-large")` before many more than `limit` bytes are held, and
     `Refused("malformed")` where it is no such frame.
     """
-    reader = zstandard.ZstdDecompressor(max_window_size=2**27).decompressobj()
+    made = decompressor or zstandard.ZstdDecompressor(max_window_size=2**27)
+    reader = made.decompressobj()
     try:
         known = zstandard.get_frame_parameters(data).content_size
         if (

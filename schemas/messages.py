@@ -7,7 +7,7 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from schemas.frames import MAX_PARTS, pack, unpack
+from schemas.frames import MAX_BATCH, MAX_PARTS, pack, unpack
 from schemas.problems import Refused
 from schemas.signing import raw, text
 
@@ -47,7 +47,7 @@ class EnrolReply:
 
 @dataclass(frozen=True, slots=True)
 class RoundRequest:
-    """Hello, and what the device brings. The envelopes themselves are the message's parts."""
+    """Hello, and what the device brings. Openings and envelopes are the message's parts."""
 
     cursor: str = ""
     """As the last reply gave it; the device does not look inside."""
@@ -259,9 +259,9 @@ def unpack_enrol_reply(body: bytes) -> EnrolReply:
 
 
 def pack_round(message: RoundRequest, envelopes: list[bytes] | tuple[bytes, ...] = ()) -> bytes:
-    """At most `MAX_PARTS` envelopes."""
+    """At most `MAX_BATCH` envelopes, and the openings that they need, in any order."""
     if len(envelopes) > MAX_PARTS:
-        raise ValueError(f"a batch has at most {MAX_PARTS} envelopes")
+        raise ValueError(f"a batch has at most {MAX_BATCH} envelopes")
     head = _lean(message)
     if message.page == RoundRequest().page:
         del head["page"]

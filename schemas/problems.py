@@ -115,6 +115,12 @@ _KINDS = (
         again=True,
     ),
     Kind(
+        "session-unknown",
+        409,
+        "The server has no opening of the session that the submission was sealed in",
+        "Nothing was lost: the device sends the opening along with the next batch.",
+    ),
+    Kind(
         "seal-broken",
         422,
         "The seal of the submission is broken",

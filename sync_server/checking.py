@@ -13,15 +13,17 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Protocol
 
+from schemas import packing
 from schemas.envelope import Payload, parse
+from schemas.packing import Outline
 from schemas.problems import Refused
 from sync_server import blobs
-from sync_server.signatures import Keys
+from sync_server.signatures import Keys, Sessions
 from sync_server.store import published
 from sync_server.store.engine import Store, open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from forms.form import Form
     from schemas.envelope import Envelope
@@ -37,7 +39,7 @@ class Judged:
     """What came of one submission.
 
     `state` is received (no key opens it yet), checked, refused or parked. `opened` is the payload
-    as it was packed, b"" where it does not open; `faults` are (place, rule, reason).
+    as `Payload.pack` gives it, b"" where it does not open; `faults` are (place, rule, reason).
     """
 
     state: str
@@ -50,23 +52,31 @@ class Judged:
 
 
 class Checker(Protocol):
-    """Judges sealed submissions, in the order given. Their signatures were checked before."""
+    """Judges sealed submissions, in the order given. Their signatures were checked before.
 
-    def judge(self, envelopes: Sequence[bytes]) -> list[Judged]: ...
+    `openings` has those of their sessions, by hash.
+    """
+
+    def judge(self, envelopes: Sequence[bytes], openings: Mapping[str, bytes]) -> list[Judged]: ...
 
     def close(self) -> None: ...
 
 
 class Shelf:
-    """The forms as the engine reads them, the last used kept."""
+    """The forms as the engine reads them, and their outlines, the last used kept."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._held: dict[tuple[str, str, str], Form] = {}
+        self._held: dict[tuple[str, str, str], tuple[Form, Outline]] = {}
         self._lock = threading.Lock()
 
     def form(self, form: str, version: str, form_hash: str) -> Form | None:
         """The form of exactly that hash, None where it is not published."""
+        found = self.both(form, version, form_hash)
+        return found[0] if found else None
+
+    def both(self, form: str, version: str, form_hash: str) -> tuple[Form, Outline] | None:
+        """The form and its outline."""
         wanted = (form, version, form_hash)
         with self._lock:
             found = self._held.pop(wanted, None)
@@ -79,43 +89,33 @@ class Shelf:
                 files = self._store.read(
                     lambda tx: {one: blobs.content(tx, "", held) for one, held in row.files()}
                 )
-                found = Form.load(files.pop(""), files)
+                xml = files.pop("")
+                found = (Form.load(xml, files), Outline(xml))
             self._held[wanted] = found
             while len(self._held) > SHELF:
                 del self._held[next(iter(self._held))]
             return found
 
 
-def open_payload(keys: Keys, envelope: Envelope) -> tuple[Payload, bytes]:
-    """What lies under the seal, and its packed bytes. Raises `Refused`."""
-    header = envelope.header
-    opened = keys.open(header.key, envelope.body, envelope.info)
-    payload = Payload.unpack(opened)
-    if (payload.form, payload.version, payload.form_hash) != (
-        header.form,
-        header.version,
-        header.form_hash,
-    ):
-        raise Refused("payload-differs", "another form than its header says")
-    outside = {one.hash for one in header.attachments}
-    if {one.hash for one in payload.files.values()} != outside:
-        raise Refused("payload-differs", "other attachments than its header says")
-    if not 0 < len(payload.instance_id) <= 255 or len(payload.parent) > 255:
-        raise Refused("payload-differs", "an instance id has 1 to 255 characters")
-    return payload, opened
-
-
-def judge(keys: Keys, shelf: Shelf, sealed: bytes) -> Judged:
+def judge(sessions: Sessions, shelf: Shelf, envelope: Envelope, opening: bytes) -> Judged:
     """Opens one submission and checks it by its own form."""
+    header = envelope.header
     try:
-        payload, opened = open_payload(keys, parse(sealed))
+        opened = sessions.open(envelope, opening)
+        held = shelf.both(header.form, header.version, header.form_hash)
+        form, outline = held or (None, None)
+        text = packing.unpack(header.packing, opened, outline)
+        payload = Payload.read(text, header)
+        if not 0 < len(payload.instance_id) <= 255 or len(payload.parent) > 255:
+            raise Refused("payload-differs", "an instance id has 1 to 255 characters")
     except Refused as error:
         code = error.problem.code
-        # A missing key may yet come; a broken seal stays broken.
-        state = "received" if code == "key-unknown" else "refused"
+        # A missing key or form may yet come; a broken seal stays broken.
+        state = {"key-unknown": "received", "form-unknown": "parked"}.get(code, "refused")
+        if code in {"malformed", "too-large"}:
+            code = "payload-differs"
         return Judged(state, code, error.problem.detail)
-    known = (opened, payload.instance_id, payload.parent)
-    form = shelf.form(payload.form, payload.version, payload.form_hash)
+    known = (payload.pack(), payload.instance_id, payload.parent)
     if form is None:
         return Judged("parked", "form-unknown", "", *known)
     faults = check_answers(form, payload)
@@ -156,11 +156,14 @@ class Inline:
     """Judges in the calling thread: for the command line, and for small servers."""
 
     def __init__(self, store: Store, keys: Keys) -> None:
-        self._keys = keys
+        self._sessions = Sessions(keys)
         self._shelf = Shelf(store)
 
-    def judge(self, envelopes: Sequence[bytes]) -> list[Judged]:
-        return [judge(self._keys, self._shelf, one) for one in envelopes]
+    def judge(self, envelopes: Sequence[bytes], openings: Mapping[str, bytes]) -> list[Judged]:
+        return [
+            judge(self._sessions, self._shelf, one, openings[one.header.session])
+            for one in map(parse, envelopes)
+        ]
 
     def close(self) -> None:
         """Nothing is held."""
@@ -173,8 +176,8 @@ def _begin(database: str, ring: bytes) -> None:
     _HERE[:] = [Inline(open_store(database), Keys.parse(ring, "the server"))]
 
 
-def _piece(envelopes: Sequence[bytes]) -> list[Judged]:
-    return _HERE[0].judge(envelopes)
+def _piece(given: tuple[Sequence[bytes], Mapping[str, bytes]]) -> list[Judged]:
+    return _HERE[0].judge(*given)
 
 
 class Workers:
@@ -188,8 +191,8 @@ class Workers:
             initargs=(database, keys.dump()),
         )
 
-    def judge(self, envelopes: Sequence[bytes]) -> list[Judged]:
-        pieces = [envelopes[at : at + PIECE] for at in range(0, len(envelopes), PIECE)]
+    def judge(self, envelopes: Sequence[bytes], openings: Mapping[str, bytes]) -> list[Judged]:
+        pieces = [(envelopes[at : at + PIECE], openings) for at in range(0, len(envelopes), PIECE)]
         return [one for piece in self._pool.map(_piece, pieces) for one in piece]
 
     def close(self) -> None:

@@ -14,7 +14,7 @@ from sync_server.store.engine import Store, open_store
 from sync_server.store.intake_tables import epochs, facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -103,7 +103,7 @@ class Desk:
 class _Unjudging:
     """For commands that take nothing in."""
 
-    def judge(self, envelopes: Sequence[bytes]) -> list[Judged]:
+    def judge(self, envelopes: Sequence[bytes], openings: Mapping[str, bytes]) -> list[Judged]:  # noqa: ARG002  as every checker's
         raise RuntimeError(f"{len(envelopes)} submissions, and this desk judges none")
 
     def close(self) -> None:

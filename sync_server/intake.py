@@ -12,7 +12,7 @@ from sqlalchemy import insert, select, tuple_, update
 from schemas.envelope import Envelope, Payload, envelope_hash, parse
 from schemas.problems import Problem, Refused
 from schemas.signing import receipt_bytes, text
-from sync_server import blobs
+from sync_server import blobs, openings
 from sync_server.checking import Judged, faults_json
 from sync_server.signatures import verify
 from sync_server.store.engine import as_bytes, next_sequence
@@ -26,7 +26,7 @@ from sync_server.store.intake_tables import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sync_server.desk import Desk
     from sync_server.enrol import Device
@@ -82,14 +82,20 @@ def take_batch(
     the reasons. Raises `Refused("batch-changed")` if the id came before with other envelopes;
     then nothing is taken.
     """
+    # A batch is its envelopes: openings come along or not, as the device sees need.
+    brought, sealed = openings.set_apart(device, sealed)
     digest = hashlib.sha256("".join(map(envelope_hash, sealed)).encode()).hexdigest()
     said = desk.store.read(lambda tx: _said(tx, device, batch, digest))
     if said is None:
         refused, sound = _sound(device, sealed)
+        sessions = {one.header.session for _, one in sound}
+        brought = {name: data for name, data in brought.items() if name in sessions}
+        opening = desk.store.read(lambda tx: openings.held(tx, device, sessions)) | brought
+        refused, sound = _openable(refused, sound, opening)
         held = desk.store.read(lambda tx: _held(tx, device, sound))
         fresh = [one for one in sound if one[1].hash not in held]
         # Opening and checking take long and touch nothing: they come before the transaction.
-        verdicts = desk.checker.judge([data for data, _ in fresh])
+        verdicts = desk.checker.judge([data for data, _ in fresh], opening)
         ones = [_One(*one, judged) for one, judged in zip(fresh, verdicts, strict=True)]
         at_ms = desk.now_ms()
         rest = [_at_rest(desk, device, one) for one in ones]
@@ -98,6 +104,7 @@ def take_batch(
             again = _said(tx, device, batch, digest)
             if again is not None:
                 return again
+            openings.keep(tx, device, brought)
             return _take(tx, device, batch, digest, sound, ones, rest, refused, by, at_ms)
 
         said = desk.store.transaction(work, lock=device.area)
@@ -125,6 +132,17 @@ def _sound(
             problem = Problem(error.problem.code, detail)
             refused.append(_refusal(counter, problem, held=False))
     return refused, sorted(sound.values(), key=lambda one: one[1].header.counter)
+
+
+def _openable(
+    refused: list[dict[str, Any]],
+    sound: list[tuple[bytes, Envelope]],
+    opening: Mapping[str, bytes],
+) -> tuple[list[dict[str, Any]], list[tuple[bytes, Envelope]]]:
+    """Without its session's opening nobody could ever open it: no receipt is given for that."""
+    lost = [one.header.counter for _, one in sound if one.header.session not in opening]
+    told = [_refusal(one, Problem("session-unknown"), held=False) for one in lost]
+    return refused + told, [one for one in sound if one[1].header.session in opening]
 
 
 def _refusal(
@@ -217,7 +235,11 @@ def _take(
         judged = one.judged
         if fork:
             judged = replace(judged, state="held", problem=fork, faults=())
-        elif judged.instance_id in instances and judged.state in {"checked", "parked"}:
+        elif (
+            judged.instance_id
+            and judged.instance_id in instances
+            and judged.state in {"checked", "parked"}
+        ):
             judged = replace(judged, state="held", problem="instance-known")
         if not fork:
             chain[header.counter] = (one.hash, header.prev)
@@ -476,7 +498,10 @@ def take_up(desk: Desk) -> dict[str, int]:
         rows = desk.store.read(lambda tx, after=after: _waiting(tx, after))  # type: ignore[misc]
         if not rows:
             return counted
-        verdicts = desk.checker.judge([as_bytes(row.sealed) for row in rows])
+        sealed = [as_bytes(row.sealed) for row in rows]
+        kept = [(row.area, row.device, one) for row, one in zip(rows, sealed, strict=True)]
+        opening = desk.store.read(lambda tx, kept=kept: openings.of(tx, kept))  # type: ignore[misc]
+        verdicts = desk.checker.judge(sealed, opening)
         for row, judged in zip(rows, verdicts, strict=True):
             if judged.state not in WAITING or judged.state != row.state:
                 state = desk.store.transaction(

@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from schemas.envelope import (
+    MAX_OPENING,
     SIGNATURE_BYTES,
     backup_info,
     backup_signed,
     items,
     parse_backup_start,
 )
-from schemas.frames import MAX_ENVELOPE, MAX_PARTS, canonical, load_json
+from schemas.frames import MAX_BATCH, MAX_ENVELOPE, canonical, load_json
 from schemas.problems import Refused
 from sync_server import blobs, enrol
 from sync_server.intake import take_batch
@@ -127,16 +128,17 @@ def _take_envelopes(
     def flush(sealed: list[bytes]) -> None:
         # The batch's name is worked out from what is in it: the same backup, the same batch.
         name = hashlib.sha256(b"".join(sealed)).hexdigest()[:40]
-        said = take_batch(desk, device, f"backup-{name}", sealed, by="backup")
+        said = take_batch(desk, device, f"backup-{name}", [*opening, *sealed], by="backup")
         found.received += len(said.receipts)
         found.refused += len(said.refused)
         found.parked += len(said.parked)
 
+    opening = [_all(read, MAX_OPENING) for head, read in again() if head["kind"] == "opening"]
     held: list[bytes] = []
     for head, read in again():
         if head["kind"] == "envelope":
             held.append(_all(read, MAX_ENVELOPE))
-            if len(held) == MAX_PARTS:
+            if len(held) == MAX_BATCH:
                 flush(held)
                 held = []
     if held:

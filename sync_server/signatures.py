@@ -12,6 +12,8 @@ import secrets  # noqa: TID251  the server's keys and salts are made here and no
 import shlex
 import stat
 import subprocess
+import threading
+from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +24,18 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from schemas.envelope import CLASSIC, HYBRID, SUITES, SealingKey, chunk_nonce, chunk_sizes
+from schemas.envelope import (
+    BODY_NONCE,
+    CHAIN_INFO,
+    CLASSIC,
+    HYBRID,
+    MESSAGE_INFO,
+    SUITES,
+    SealingKey,
+    chunk_nonce,
+    chunk_sizes,
+    parse_opening,
+)
 from schemas.frames import canonical
 from schemas.problems import Refused
 from schemas.signing import fingerprint
@@ -30,6 +43,8 @@ from schemas.signing import fingerprint
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from schemas.envelope import Envelope
 
 RING = "ring.json"
 _SEED = 64
@@ -185,6 +200,64 @@ class Keys:
             )
         except (ValueError, KeyError, TypeError, Refused) as error:
             raise NoKeys(f"{where} gives no key ring: restore it from its copy") from error
+
+
+class Sessions:
+    """Opens bodies by their sessions, and keeps the last used sessions' chain keys in memory."""
+
+    def __init__(self, keys: Keys) -> None:
+        self._keys = keys
+        self._chains: OrderedDict[str, list[bytes]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, envelope: Envelope, opening: bytes) -> bytes:
+        """What lies under the seal, packed. `opening` is that of the envelope's session.
+
+        Raises `Refused` with `key-unknown`, `session-unknown`, `payload-differs` or `seal-broken`.
+        """
+        header = envelope.header
+        with self._lock:
+            chain = self._chain(header.session, header.device, opening)
+            at = header.index // _STRIDE
+            while len(chain) <= at:
+                chain.append(_along(chain[-1], _STRIDE))
+            key = chain[at]
+        message = _expanded(_along(key, header.index % _STRIDE), MESSAGE_INFO)
+        try:
+            return AESGCM(message).decrypt(BODY_NONCE, envelope.body, envelope.prefix)
+        except InvalidTag as error:
+            raise Refused("seal-broken", "it does not open by the session it names") from error
+
+    def _chain(self, session: str, device: str, opening: bytes) -> list[bytes]:
+        """Every so many chain keys of a session, as far as they are known."""
+        found = self._chains.get(session)
+        if found is None:
+            parsed = parse_opening(opening)
+            if parsed.hash != session:
+                raise Refused("session-unknown", "the opening is of another session")
+            if parsed.header.device != device:
+                raise Refused("payload-differs", "the session is of another device")
+            found = [self._keys.open(parsed.header.key, parsed.wrapped, parsed.info)]
+            self._chains[session] = found
+            while len(self._chains) > _SESSIONS:
+                self._chains.popitem(last=False)
+        self._chains.move_to_end(session)
+        return found
+
+
+_STRIDE = 32
+_SESSIONS = 1024
+
+
+def _expanded(key: bytes, info: bytes) -> bytes:
+    """HKDF-Expand (RFC 5869) of one block of SHA-256."""
+    return hmac.digest(key, info + b"\1", "sha256")
+
+
+def _along(chain: bytes, steps: int) -> bytes:
+    for _ in range(steps):
+        chain = _expanded(chain, CHAIN_INFO)
+    return chain
 
 
 def new_keys(*, at_ms: int) -> Keys:

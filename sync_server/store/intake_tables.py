@@ -105,6 +105,16 @@ envelopes = Table(
 )
 """What came, byte for byte. At most one row of a (device, counter) is not a fork."""
 
+openings = Table(
+    "openings",
+    metadata,
+    _area(),
+    _key("device"),
+    _key("hash"),
+    Column("data", LargeBinary, nullable=False),
+)
+"""The openings of the sessions that the envelopes were sealed in, as they came."""
+
 submissions = Table(
     "submissions",
     metadata,

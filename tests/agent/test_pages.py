@@ -208,7 +208,7 @@ def test_a_household_is_registered_in_french_in_the_browser(
     browser.find_element(by, "#finish").click()
     wait(lambda: browser.find_elements(by, "#entries"))
     (done,) = desk.store.outbox()
-    told = programme.submission(desk.store.envelope(done.counter), desk.store.vault.public)
+    told = opened(desk.store, programme, done.counter)
     assert "Amina" in told.xml
     assert told.xml.count("<member>") == 5
     assert json.dumps(sample(1)["account"]).strip('"') in told.xml

@@ -26,7 +26,7 @@ from field_agent.store import Form, Identity, Missing, Store
 from forms.xlsform import compile_xlsform
 from schemas import envelope as layout
 from tests.device.opening import ProgrammeKey
-from tests.device.small import NOW
+from tests.device.small import NOW, opened
 
 SAMPLES = Path(__file__).parent.parent.parent / "samples"
 FORM = "household_registration"
@@ -90,7 +90,7 @@ def desk(tmp_path, compiled, programme):
 @pytest.mark.parametrize("number", range(1, 7))
 def test_each_sample_household_is_registered_from_its_answers(desk, programme, number):
     done = register(desk, FORM, sample(number), {})
-    told = programme.submission(desk.store.envelope(done.counter), desk.store.vault.public)
+    told = opened(desk.store, programme, done.counter)
     assert told.form == FORM
     assert sample(number)["village"] in done.label
     for member in sample(number)["member"]:
@@ -149,7 +149,7 @@ def test_a_file_answers_a_question_and_its_name_is_ours(desk, programme, tmp_pat
     photo = tmp_path / "Amina's house.jpg"
     photo.write_bytes(b"\xff\xd8" + bytes(100_000))
     done = register(desk, FORM, sample(1), {"dwelling_photo": str(photo)})
-    told = programme.submission(desk.store.envelope(done.counter), desk.store.vault.public)
+    told = opened(desk.store, programme, done.counter)
     (name,) = told.files
     assert "Amina" not in name
     assert name.endswith(".jpg")
@@ -160,7 +160,7 @@ def test_a_file_answers_a_question_and_its_name_is_ours(desk, programme, tmp_pat
 def test_a_repeat_that_people_add_to_takes_as_many_as_the_answers_have(desk, programme):
     answers = {"head": "Zainab", "child": [{"called": "A", "age": 3}, {"called": "B", "age": 4}]}
     done = register(desk, "visit", answers, {})
-    told = programme.submission(desk.store.envelope(done.counter), desk.store.vault.public)
+    told = opened(desk.store, programme, done.counter)
     assert told.xml.count("<child>") == 2
 
 
@@ -208,7 +208,7 @@ def test_an_interview_in_the_terminal_asks_answers_repeats_and_seals(desk, progr
     said = ["", "Zainab", "A", "99", "9", "y", "B", ">", "n", ">", "y"]
     done, heard, _ = talk(desk, "visit", said)
     assert done is not None
-    told = programme.submission(desk.store.envelope(done.counter), desk.store.vault.public)
+    told = opened(desk.store, programme, done.counter)
     assert "<called>A</called><age>9</age>" in told.xml
     assert told.xml.count("<child>") == 2
     assert "needs an answer" in heard.lower() or "required" in heard.lower()

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from field_agent import vault
 from field_agent.store import Missing, Store
 from tests.campaigns import Figures, Violation
-from tests.device.small import NOW, PASSPHRASE, device
+from tests.device.small import NOW, PASSPHRASE, device, openings
 from tests.device.tracing import Call, traced
 
 if TYPE_CHECKING:
@@ -216,7 +216,7 @@ def _lost(
         if finish is None:
             return f"entry {draft} is sealed and nobody finished it"
         data = store.envelope(sealed[0].counter)
-        found = programme.submission(data, store.vault.public)
+        found = programme.submission(data, openings(store), store.vault.public)
         if found.xml != acts[finish][2]:
             return f"entry {draft} is sealed with other words"
         try:

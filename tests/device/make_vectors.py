@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import tempfile
 from pathlib import Path
 
 from field_agent import backup, vault
+from field_agent.store import Form
 from schemas import envelope as layout
 from tests.device.opening import ProgrammeKey
-from tests.device.small import device
+from tests.device.small import NOW, device, openings
+
+XFORM = """<h:html xmlns:h="http://www.w3.org/1999/xhtml"><h:head><model><instance>
+<data id="household" version="3"><name/><age/><photo/><meta><instanceID/></meta></data>
+</instance></model></h:head></h:html>"""
+FORM = Form("household", "3", hashlib.sha256(XFORM.encode()).hexdigest(), "Household", XFORM)
 
 
 def text(data: bytes) -> str:
@@ -27,9 +34,16 @@ def main() -> None:
         for suite in (layout.HYBRID.name, layout.CLASSIC.name):
             key = ProgrammeKey.fresh(suite)
             one = device(Path(folder) / suite, key)
-            one.fill("e1", {"/data/name": "Amina"})
+            one.store.put_form(FORM)
+            one.store.begin("e0", FORM, started="s", now_ms=NOW)
+            one.finish("e0")
+            one.store.begin("e1", FORM, started="2026-09-21T10:00:00.000+00:00", now_ms=NOW)
             one.store.attach("e1", "photo.jpg", "image/jpeg", [b"photo"])
-            xml = "<data><name>Amina</name><photo>photo.jpg</photo></data>"
+            xml = (
+                "<?xml version='1.0' encoding='UTF-8' ?><data id=\"household\" version=\"3\">"
+                "<name>Amina</name><age /><photo>photo.jpg</photo><meta>"
+                "<instanceID>uuid:8f1f9d4e-3c1b-4a57-9d8e-0a1b2c3d4e5f</instanceID></meta></data>"
+            )
             done = one.store.finish(
                 "e1",
                 xml=xml,
@@ -46,7 +60,9 @@ def main() -> None:
                     "private": text(key.private),
                     "key": key.public.id,
                     "device_public": text(one.store.vault.public),
-                    "envelope": text(one.store.envelope(1)),
+                    "form": FORM.xml,
+                    "opening": text(openings(one.store)[0]),
+                    "envelope": text(one.store.envelope(2)),
                     "hash": done.hash,
                     "xml": xml,
                 }
@@ -60,7 +76,7 @@ def main() -> None:
             "private": text(key.private),
             "device_public": text(one.store.vault.public),
             "file": text(file.read_bytes()),
-            "kinds": ["envelope", "attachment", "draft", "draft-file"],
+            "kinds": ["opening", "envelope", "envelope", "attachment", "draft", "draft-file"],
         }
     sealer = vault.FileSealer()
     plain = bytes(range(256)) * 2 + b"the end"

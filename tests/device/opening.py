@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import io
 from dataclasses import dataclass
 
@@ -13,6 +14,7 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from field_agent import vault
 from schemas import envelope as layout
+from schemas import packing
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +49,24 @@ class ProgrammeKey:
         suite = hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
         return suite.decrypt(sealed, private, info=info)
 
-    def submission(self, data: bytes, device_public: bytes) -> layout.Payload:
+    def chain_key(self, opening: bytes, device_public: bytes) -> bytes:
+        """The first chain key of a session, its opening's signature checked."""
+        found = layout.parse_opening(opening)
+        assert vault.verify(device_public, found.signature, found.signed)
+        return self.open(found.wrapped, found.info)
+
+    def submission(
+        self, data: bytes, openings: list[bytes], device_public: bytes, form: bytes = b""
+    ) -> layout.Payload:
         """A whole envelope, its signature checked and its seal opened."""
         found = layout.parse(data)
         assert vault.verify(device_public, found.signature, found.signed)
-        return layout.Payload.unpack(self.open(found.body, found.info))
+        (opening,) = (one for one in openings if sha256(one) == found.header.session)
+        chain = self.chain_key(opening, device_public)
+        packed = open_body(chain, found)
+        outline = packing.Outline(form) if form else None
+        text = packing.unpack(found.header.packing, packed, outline)
+        return layout.Payload.read(text, found.header)
 
     def backup(self, data: bytes, device_public: bytes):
         """[(head, bytes)] of a whole backup."""
@@ -68,6 +83,23 @@ class ProgrammeKey:
                 body += more
             found.append((head, body))
         return begun.header, found
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+def expand(key: bytes, info: bytes) -> bytes:
+    """HKDF-Expand of RFC 5869, written out: one block of HMAC-SHA-256."""
+    return hmac.new(key, info + b"\x01", "sha256").digest()
+
+
+def open_body(chain: bytes, found: layout.Envelope, begun: int = 0) -> bytes:
+    """What lies in the body, packed, by the chain key that the session has at index `begun`."""
+    for _ in range(found.header.index - begun):
+        chain = expand(chain, b"offline-registration submission v2 chain")
+    key = expand(chain, b"offline-registration submission v2 message")
+    return AESGCM(key).decrypt(bytes(12), found.body, found.prefix)
 
 
 def open_file(key: bytes, sealed: bytes) -> bytes:

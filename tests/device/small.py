@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING
 
 from field_agent import vault
 from field_agent.store import Form, Identity, Store
+from schemas.envelope import parse
 from tests.device.opening import ProgrammeKey
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from schemas.envelope import Payload
 
 PASSPHRASE = "correct horse battery"
 QUICK = vault.Argon(iterations=1)
@@ -33,6 +36,10 @@ class Device:
         self.store = Store.open(opened, now_ms=now_ms)
         return self.store
 
+    def opened(self, counter: int = 1) -> Payload:
+        """A finished entry as the programme reads it."""
+        return opened(self.store, self.programme, counter)
+
     def fill(self, draft: str, answers: dict[str, object]) -> None:
         self.store.begin(draft, HOUSEHOLD, started="2026-09-21T10:00:00.000+00:00", now_ms=NOW)
         for path, value in answers.items():
@@ -48,6 +55,20 @@ class Device:
             made=f"{NOW}-0000-d1",
             now_ms=NOW,
         )
+
+
+def openings(store: Store) -> list[bytes]:
+    """Every session's opening that the device keeps."""
+    return [bytes(row[0]) for row in store._all("SELECT data FROM openings ORDER BY rowid")]
+
+
+def opened(store: Store, programme: ProgrammeKey, counter: int) -> Payload:
+    """A finished entry of a store as the programme reads it."""
+    sealed = store.envelope(counter)
+    form = store._one("SELECT xml FROM forms WHERE hash = ?", (parse(sealed).header.form_hash,))
+    return programme.submission(
+        sealed, openings(store), store.vault.public, form[0].encode() if form else b""
+    )
 
 
 def device(home: Path, programme: ProgrammeKey | None = None, *, lease_s: int = 0) -> Device:

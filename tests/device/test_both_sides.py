@@ -10,6 +10,7 @@ import pytest
 
 from field_agent import vault
 from schemas import envelope as layout
+from schemas import packing
 from schemas.problems import Refused
 from sync_server import signatures
 
@@ -30,7 +31,10 @@ def ring(vector) -> signatures.Keys:
 def test_the_server_opens_what_a_device_sealed_once(vector):
     found = layout.parse(plain(vector["envelope"]))
     assert signatures.verify(plain(vector["device_public"]), found.signature, found.signed)
-    payload = layout.Payload.unpack(ring(vector).open(found.header.key, found.body, found.info))
+    sessions = signatures.Sessions(ring(vector))
+    opened = sessions.open(found, plain(vector["opening"]))
+    text = packing.unpack("form-1", opened, packing.Outline(vector["form"].encode()))
+    payload = layout.Payload.read(text, found.header)
     assert payload.xml == vector["xml"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,7 +16,7 @@ from field_agent import vault
 from schemas import envelope as layout
 from schemas.frames import squeeze
 from schemas.problems import Refused
-from tests.device.opening import ProgrammeKey, open_file
+from tests.device.opening import ProgrammeKey, open_body, open_file
 
 VECTORS = json.loads((Path(__file__).parent.parent / "data" / "seal_vectors.json").read_text())
 
@@ -24,11 +25,26 @@ def plain(text: str) -> bytes:
     return base64.b64decode(text)
 
 
+def opened(vector, envelope: bytes = b"") -> layout.Payload:
+    return ProgrammeKey(vector["suite"], plain(vector["private"])).submission(
+        envelope or plain(vector["envelope"]),
+        [plain(vector["opening"])],
+        plain(vector["device_public"]),
+        vector["form"].encode(),
+    )
+
+
+def chain_of(vector) -> bytes:
+    key = ProgrammeKey(vector["suite"], plain(vector["private"]))
+    return key.chain_key(plain(vector["opening"]), plain(vector["device_public"]))
+
+
 @pytest.mark.parametrize("vector", VECTORS["envelopes"], ids=lambda one: one["suite"])
 def test_an_envelope_sealed_once_is_opened_for_ever(vector):
     key = ProgrammeKey(vector["suite"], plain(vector["private"]))
     assert key.public.id == vector["key"]
-    payload = key.submission(plain(vector["envelope"]), plain(vector["device_public"]))
+    payload = opened(vector)
+    assert layout.parse(plain(vector["envelope"])).header.packing == "form-1"
     assert payload.xml == vector["xml"]
     assert payload.seen == {"r1": {"name": ["d0:1"]}}
     assert layout.envelope_hash(plain(vector["envelope"])) == vector["hash"]
@@ -41,7 +57,7 @@ def test_a_file_and_a_backup_sealed_once_are_opened_for_ever():
     backup = VECTORS["backup"]
     key = ProgrammeKey(backup["suite"], plain(backup["private"]))
     header, items = key.backup(plain(backup["file"]), plain(backup["device_public"]))
-    assert (header.device, header.counter) == ("d1", 1)
+    assert (header.device, header.counter) == ("d1", 2)
     assert [head["kind"] for head, _ in items] == backup["kinds"]
 
 
@@ -49,33 +65,48 @@ def test_a_file_and_a_backup_sealed_once_are_opened_for_ever():
 @given(st.data())
 def test_whatever_bit_flips_in_an_envelope_it_is_noticed(data):
     vector = VECTORS["envelopes"][1]
-    key = ProgrammeKey(vector["suite"], plain(vector["private"]))
+    good = layout.parse(plain(vector["envelope"]))
     whole = bytearray(plain(vector["envelope"]))
     bit = data.draw(st.integers(0, len(whole) * 8 - 1))
     whole[bit // 8] ^= 1 << bit % 8
     try:
         found = layout.parse(bytes(whole))
     except Refused as refused:
-        assert refused.problem.code in {"envelope-malformed", "key-unknown", "too-large"}
+        assert refused.problem.code in {"envelope-malformed", "too-large"}
         return
     assert not vault.verify(plain(vector["device_public"]), found.signature, found.signed)
-    if (
-        found.body != plain(vector["envelope"])[len(found.prefix) : -64]
-        or found.prefix != whole[: len(found.prefix)]
-    ):
+    if (found.body, found.prefix) != (good.body, good.prefix):
         with pytest.raises(InvalidTag):
-            key.open(found.body, found.info)
+            open_body(chain_of(vector), found)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_whatever_bit_flips_in_an_opening_it_is_noticed(data):
+    vector = VECTORS["envelopes"][1]
+    key = ProgrammeKey(vector["suite"], plain(vector["private"]))
+    whole = bytearray(plain(vector["opening"]))
+    bit = data.draw(st.integers(0, len(whole) * 8 - 1))
+    whole[bit // 8] ^= 1 << bit % 8
+    try:
+        found = layout.parse_opening(bytes(whole))
+    except Refused as refused:
+        assert refused.problem.code in {"envelope-malformed", "key-unknown", "too-large"}
+        return
+    assert found.hash != layout.parse(plain(vector["envelope"])).header.session
+    assert not vault.verify(plain(vector["device_public"]), found.signature, found.signed)
+    if bit // 8 < len(whole) - 64:
+        with pytest.raises(InvalidTag):
+            key.open(found.wrapped, found.info)
 
 
 def test_another_header_does_not_open_the_body():
     vector = VECTORS["envelopes"][1]
-    key = ProgrammeKey(vector["suite"], plain(vector["private"]))
     found = layout.parse(plain(vector["envelope"]))
-    key.open(found.body, found.info)
+    open_body(chain_of(vector), found)
+    other = found.prefix.replace(b'"counter":2', b'"counter":3')
     with pytest.raises(InvalidTag):
-        key.open(
-            found.body, layout.submission_info(found.prefix.replace(b'"counter":1', b'"counter":2'))
-        )
+        open_body(chain_of(vector), replace(found, prefix=other))
 
 
 @pytest.mark.parametrize(
@@ -83,8 +114,10 @@ def test_another_header_does_not_open_the_body():
     [
         ({"counter": 0}, "counter"),
         ({"counter": True}, "counter"),
-        ({"counter": 2}, "prev"),
-        ({"prev": "ab" * 32}, "prev"),
+        ({"counter": 1}, "prev"),
+        ({"index": -1}, "index"),
+        ({"index": layout.SESSION_MAX}, "index"),
+        ({"packing": "rar"}, "packing"),
         ({"device": "D 1"}, "device"),
         ({"form_hash": "x"}, "form_hash"),
         ({"form": "a\nb"}, "form"),
@@ -92,18 +125,19 @@ def test_another_header_does_not_open_the_body():
         ({"attachments": [{"hash": 7, "size": 30}]}, "attachments"),
         ({"attachments": "no"}, "attachments"),
         ({"extra": 1}, "extra"),
-        ({"suite": "rot13"}, "rot13"),
+        ({"session": "ab" * 32}, "session"),
     ],
 )
 def test_a_header_out_of_shape_is_refused_with_its_place(change, place):
     found = layout.parse(plain(VECTORS["envelopes"][1]["envelope"]))
     text = json.dumps({**found.header.json(), **change}, sort_keys=True, separators=(",", ":"))
-    whole = b"ORSE\x01" + len(text).to_bytes(4, "big") + text.encode() + found.body + bytes(64)
+    whole = b"ORSE\x02" + len(text).to_bytes(4, "big") + text.encode() + found.prefix[-64:]
+    whole += found.body + bytes(64)
     with pytest.raises(Refused, match=place):
         layout.parse(whole)
 
 
-@pytest.mark.parametrize("cut", [0, 3, 8, 12, 200, 400])
+@pytest.mark.parametrize("cut", [0, 3, 8, 12, 200, 350])
 def test_an_envelope_cut_short_is_refused(cut):
     with pytest.raises(Refused):
         layout.parse(plain(VECTORS["envelopes"][1]["envelope"])[:cut])
@@ -112,7 +146,8 @@ def test_an_envelope_cut_short_is_refused(cut):
 def test_one_header_has_one_row_of_bytes():
     found = layout.parse(plain(VECTORS["envelopes"][1]["envelope"]))
     text = json.dumps(found.header.json(), sort_keys=True).encode()
-    whole = b"ORSE\x01" + len(text).to_bytes(4, "big") + text + found.body + bytes(64)
+    whole = b"ORSE\x02" + len(text).to_bytes(4, "big") + text + found.prefix[-64:]
+    whole += found.body + bytes(64)
     with pytest.raises(Refused, match="canonical"):
         layout.parse(whole)
 
@@ -181,3 +216,7 @@ def test_what_was_sealed_must_be_a_submission():
     assert layout.Payload.unpack(whole.pack()) == whole
     with pytest.raises(Refused, match="no submission"):
         layout.Payload.unpack(squeeze(b"{}"))
+    head = layout.parse(plain(VECTORS["envelopes"][0]["envelope"])).header
+    for wrong in (b"", b"{}", b"{}\n<data/>", b'{"form":"x"}\n<data/>', b'{"files":{"a":[1]}}\n'):
+        with pytest.raises(Refused, match="no submission"):
+            layout.Payload.read(wrong, head)

@@ -27,7 +27,7 @@ from schemas import envelope as layout
 from schemas.envelope import CLASSIC, HYBRID
 from tests.device.forensics import pages, planted_in
 from tests.device.opening import ProgrammeKey, open_file
-from tests.device.small import HOUSEHOLD, NOW, PASSPHRASE, QUICK, device
+from tests.device.small import HOUSEHOLD, NOW, PASSPHRASE, QUICK, device, openings
 
 NAMES = ["Amina Khalilova", "Zhāng Wěi"]
 SECRETS = [*NAMES, "+998901234567", "41.311081,69.240562", "AB-7731-QX"]
@@ -195,7 +195,7 @@ def test_a_finished_entry_is_what_was_given_and_only_the_programme_reads_it(tabl
     )
     data = tablet.store.envelope(1)
     assert done.hash == layout.envelope_hash(data)
-    payload = tablet.programme.submission(data, tablet.store.vault.public)
+    payload = tablet.opened()
     assert (payload.xml, payload.parent, payload.label) == ("<data/>", "uuid:e0", "A.")
     assert payload.seen == {"r": {"p": ["d2:4"]}}
     assert list(payload.files) == ["photo.jpg"]
@@ -776,11 +776,12 @@ def test_a_backup_holds_what_is_not_yet_safe_and_only_the_programme_opens_it(tab
     header, items = tablet.programme.backup(data, tablet.store.vault.public)
     assert (header.device, header.counter) == ("d1", 2)
     kinds = [head["kind"] for head, _ in items]
-    assert kinds == ["envelope", "attachment", "attachment", "draft", "draft-file"]
-    assert items[0][1] == tablet.store.envelope(2)
-    assert items[3][0]["draft"] == "e3"
-    assert json.loads(items[3][1]) == [["/data/name", NAMES[0]]]
-    assert items[4][1] == b"p" * 70_000
+    assert kinds == ["opening", "envelope", "attachment", "attachment", "draft", "draft-file"]
+    assert items[0][1] == openings(tablet.store)[0]
+    assert items[1][1] == tablet.store.envelope(2)
+    assert items[4][0]["draft"] == "e3"
+    assert json.loads(items[4][1]) == [["/data/name", NAMES[0]]]
+    assert items[5][1] == b"p" * 70_000
 
 
 def test_a_backup_onto_a_full_stick_leaves_the_older_one_whole(tablet, tmp_path, monkeypatch):

@@ -12,16 +12,21 @@ from typing import TYPE_CHECKING
 from cryptography.hazmat.primitives import hpke
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.envelope import (
+    CHAIN_INFO,
     CLASSIC,
+    MESSAGE_INFO,
     Attachment,
     Header,
     Payload,
     SealedFile,
+    SessionHeader,
     envelope_hash,
-    submission_info,
+    session_info,
 )
+from schemas.frames import squeeze
 from schemas.messages import (
     EnrolReply,
     EnrolRequest,
@@ -126,6 +131,8 @@ class Tablet:
     keys: str = ""
     epoch: str = ""
     receipts: dict = field(default_factory=dict)
+    openings: dict = field(default_factory=dict)
+    """By programme key: [opening, chain key, index]."""
     time_ms: int = 1_772_352_000_000
 
     @property
@@ -176,16 +183,20 @@ class Tablet:
         prev = other.pop("prev", self.prev)
         instance = instance or f"uuid:{self.device}-{at}"
         public = next(one for one in self.sealing if one["suite"] == CLASSIC.name)
+        session = self.session(public, other.pop("key_id", public["id"]))
+        opening, chain, index = session
+        session[1:] = hmac.digest(chain, CHAIN_INFO + b"\1", "sha256"), index + 1
         header = Header(
-            CLASSIC.name,
-            other.pop("key_id", public["id"]),
             self.device,
             at,
             prev,
+            envelope_hash(opening),
+            index,
             "visit",
             version,
             self.form_hash,
             "2026-03-01T08:00:00Z-0000-" + self.device,
+            "zstd",
             tuple(Attachment(one, size) for one, size in attachments),
         )
         payload = Payload(
@@ -203,14 +214,28 @@ class Tablet:
             },
         )
         prefix = header.prefix()
-        to = X25519PublicKey.from_public_bytes(raw(public["public"]))
-        body = SUITE.encrypt(payload.pack(), to, info=submission_info(prefix))
-        whole = prefix + body
+        text_of = payload.text(header.attachments)
+        key = hmac.digest(chain, MESSAGE_INFO + b"\1", "sha256")
+        whole = prefix + AESGCM(key).encrypt(bytes(12), squeeze(text_of), prefix)
         whole += self.key.sign(whole)
         self.counter, self.prev = at, envelope_hash(whole)
         return whole
 
+    def session(self, public, key_id: str) -> list:
+        """The running session to a programme's key, begun where there is none."""
+        if key_id not in self.openings:
+            chain = envelope_hash(f"{self.device} {len(self.openings)}".encode())[:32].encode()
+            prefix = SessionHeader(CLASSIC.name, key_id, self.device, "ab" * 16).prefix()
+            to = X25519PublicKey.from_public_bytes(raw(public["public"]))
+            signed = prefix + SUITE.encrypt(chain, to, info=session_info(prefix))
+            self.openings[key_id] = [signed + self.key.sign(signed), chain, 0]
+        return self.openings[key_id]
+
     # Rounds.
+
+    def parts(self, envelopes) -> list[bytes]:
+        """The envelopes, with the openings of all sessions before them."""
+        return [*(one[0] for one in self.openings.values()), *envelopes] if envelopes else []
 
     def asked(self, batch: str = "", **other) -> RoundRequest:
         known = {
@@ -222,7 +247,7 @@ class Tablet:
         return RoundRequest(batch=batch, **{**known, **other})
 
     def round(self, envelopes=(), batch: str = "", **other) -> RoundReply:
-        body = pack_round(self.asked(batch, **other), list(envelopes))
+        body = pack_round(self.asked(batch, **other), self.parts(envelopes))
         reply = self.send("POST", "/sync/v1/round", body)
         assert reply.status_code == 200, reply.data
         return self.believe(unpack_reply(reply.data), envelopes)

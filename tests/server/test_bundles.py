@@ -52,7 +52,7 @@ def bundle(tablet, sealed, files=(), *, batch="s1", server="") -> bytes:
         "made": 1,
     }
     writer = Writer(out, BUNDLE, header)
-    writer.add(ROUND, pack_round(tablet.asked(batch), sealed))
+    writer.add(ROUND, pack_round(tablet.asked(batch), tablet.parts(sealed)))
     for name, data in files:
         writer.add_blob(name, data)
     writer.end(lambda sha256: tablet.key.sign(bundle_bytes(sha256)))

@@ -125,7 +125,9 @@ def test_a_signature_for_one_file_does_not_fetch_another(tablet, visits):
 def test_a_revoked_device_is_told_so_by_the_servers_own_word_and_nothing_else(desk, tablet):
     sealed = tablet.seal()
     enrol.revoke(desk, tablet.device, "stolen")
-    reply = tablet.send("POST", "/sync/v1/round", pack_round(tablet.asked("b1"), [sealed]))
+    reply = tablet.send(
+        "POST", "/sync/v1/round", pack_round(tablet.asked("b1"), tablet.parts([sealed]))
+    )
     assert (reply.status_code, code_of(reply)) == (403, "device-revoked")
     assert state_of(desk) == []
     (listed,) = desk.store.read(enrol.all_devices)

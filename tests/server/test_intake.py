@@ -57,11 +57,12 @@ def test_one_that_comes_by_two_doors_at_the_same_moment_is_taken_once(desk, tabl
     class Meanwhile:
         """While this one is being checked, the same envelope is taken in by another batch."""
 
-        def judge(self, envelopes):
-            intake.take_batch(desk, device, "stick", envelopes)
-            return desk.checker.judge(envelopes)
+        def judge(self, envelopes, openings):
+            intake.take_batch(desk, device, "stick", tablet.parts(envelopes))
+            return desk.checker.judge(envelopes, openings)
 
-    told = intake.take_batch(replace(desk, checker=Meanwhile()), device, "wire", sealed)
+    brought = tablet.parts(sealed)
+    told = intake.take_batch(replace(desk, checker=Meanwhile()), device, "wire", brought)
     assert ([at for at, _ in told.receipts], told.refused) == ([1], ())
     assert len(state_of(desk)) == 1
 
@@ -69,7 +70,8 @@ def test_one_that_comes_by_two_doors_at_the_same_moment_is_taken_once(desk, tabl
 def test_a_batch_id_with_other_contents_takes_nothing(desk, tablet):
     one, two = tablet.seal(), tablet.seal()
     tablet.round([one], "b1")
-    reply = tablet.send("POST", "/sync/v1/round", pack_round(tablet.asked("b1"), [one, two]))
+    body = pack_round(tablet.asked("b1"), tablet.parts([one, two]))
+    reply = tablet.send("POST", "/sync/v1/round", body)
     assert reply.status_code == 409
     assert len(state_of(desk)) == 1
 
@@ -183,7 +185,10 @@ def test_a_submission_for_a_key_that_is_elsewhere_waits_and_opens_when_the_key_c
         app_of(poor),
         **{
             n: getattr(tablet, n)
-            for n in ("key", "box", "device", "area", "server", "server_key", "sealing")
+            for n in (
+                *("key", "box", "device", "area", "server", "server_key", "sealing"),
+                "openings",
+            )
         },
     )
     told = away.round([sealed], "b1")

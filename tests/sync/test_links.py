@@ -58,7 +58,7 @@ def through(office: Office, tablet: Afar, **link) -> tuple[sync.Outcome, Link]:
 def test_a_link_that_is_cut_every_so_many_bytes_finishes(office, tablet, every):
     for _ in range(60):
         tablet.finish()
-    tablet.finish(file=150_000)
+    tablet.finish(file=300_000)
     outcome, link = through(office, tablet, cut_every=every)
     assert outcome.synced
     assert link.cuts >= 1
@@ -68,11 +68,11 @@ def test_a_link_that_is_cut_every_so_many_bytes_finishes(office, tablet, every):
 def test_a_cut_link_carries_little_more_than_an_uncut_one(office, tablet, tmp_path):
     other = Afar(office, tmp_path / "other")
     for one in (tablet, other):
-        for _ in range(300):
+        for _ in range(900):
             one.finish()
     _, whole = through(office, other)
     _, cut = through(office, tablet, cut_every=131_072)
-    assert cut.connections > 4
+    assert cut.connections > 2
     # The first cut is not foreseen; on this short a run it weighs more than in the benchmark.
     assert cut.up <= 1.2 * whole.up
     tablet.check_done()
