@@ -13,6 +13,7 @@ import pytest
 
 from field_agent.web import door
 from tests.agent.test_register import FORM, clock, compiled, desk, programme, sample
+from tests.device.small import opened
 
 __all__ = ["clock", "compiled", "desk", "programme"]
 
