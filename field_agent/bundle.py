@@ -16,7 +16,6 @@ from field_agent.sync import (
     enrolled,
     prepare,
     take,
-    unsent,
 )
 from schemas import bundle as layout
 from schemas.messages import unpack_reply
@@ -171,7 +170,7 @@ def _reply(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
             )
             form_list = reply.forms or form_list
     forms = _forms(store, form_list, blobs)
-    outcome.left, outcome.attachments_left = unsent(store), len(store.attachments())
+    outcome.left, outcome.attachments_left = store.unsent(), len(store.attachments())
     return Taken(outcome, forms, number)
 
 

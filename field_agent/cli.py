@@ -627,6 +627,7 @@ def run_of(store: Store, tell: Callable[[Progress], None]) -> Run:
             luck=luck,
             sleep=time.sleep,
             tell=tell,
+            beside=lambda: work.link_of(store, Http(who.server_url), clock_ms),
         )
     )
 

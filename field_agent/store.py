@@ -249,7 +249,7 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
             "size": int,
             "draft": str,
             "why": str,
-            "receipt": str,
+            "receipt": int,
             "envelope": bytes,
             "session": str,
         },
@@ -259,6 +259,7 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
     "attachments": ({"hash": str, "counter": int, "size": int, "sent": int}, "hash"),
     "attachment_pieces": ({"hash": str, "number": int, "data": bytes}, ("hash", "number")),
     "batches": ({"batch": str, "counters": str, "made_ms": int, "reply": str}, "batch"),
+    "receipts": ({"number": int, "receipt": str}, "number"),
     "records": (
         {"record": str, "kind": str, "label": str, "parent": str, "body": str},
         "record",
@@ -964,7 +965,7 @@ class Store:
             draft,
         )
         self._connection.execute(
-            "INSERT INTO outbox VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, '', '', ?, ?)",
+            "INSERT INTO outbox VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, '', 0, ?, ?)",
             (
                 done.counter,
                 digest,
@@ -1018,13 +1019,16 @@ class Store:
 
     def openings(self, counters: Sequence[int]) -> list[bytes]:
         """Those that these entries need and that the server is not known to hold."""
-        marks = ", ".join("?" * len(counters))
-        rows = self._all(
-            "SELECT data FROM openings WHERE held = 0 AND hash IN "  # noqa: S608  question marks
-            f"(SELECT session FROM outbox WHERE counter IN ({marks})) ORDER BY rowid",
-            counters,
-        )
-        return [bytes(row[0]) for row in rows]
+        found = {
+            row[0]: bytes(row[1])
+            for first, last in _ranges(counters)
+            for row in self._all(
+                "SELECT hash, data FROM openings WHERE held = 0 AND hash IN "
+                "(SELECT session FROM outbox WHERE counter BETWEEN ? AND ?) ORDER BY rowid",
+                (first, last),
+            )
+        }
+        return list(found.values())
 
     def openings_to_back_up(self) -> Iterator[bytes]:
         """All that an entry without a receipt needs, whether the server has them or not."""
@@ -1037,50 +1041,143 @@ class Store:
 
     def openings_held(self, counters: Sequence[int], *, held: bool = True) -> None:
         """The server holds, or has lost, what opens these entries."""
-        marks = ", ".join("?" * len(counters))
-        self._write(
-            "UPDATE openings SET held = ? WHERE held != ? AND hash IN "  # noqa: S608  question marks
-            f"(SELECT session FROM outbox WHERE counter IN ({marks}))",
-            (held, held, *counters),
-        )
+        with self.transaction():
+            for first, last in _ranges(counters):
+                self._write(
+                    "UPDATE openings SET held = ?1 WHERE held != ?1 AND hash IN "
+                    "(SELECT session FROM outbox WHERE counter BETWEEN ?2 AND ?3)",
+                    (held, first, last),
+                )
 
-    def mark(self, counters: Iterable[int], state: str, *, why: str = "") -> None:
-        """Sealed entries are now in `state`. A receipted one stays so, whatever arrives late."""
+    def pending(self, *, most: int, limit: int) -> list[tuple[int, bytes]]:
+        """(counter, sealed bytes) of entries to be sent next: about `most` bytes, at least one."""
+        found: list[tuple[int, bytes]] = []
+        weight = 0
+        with self._lock, _told():
+            for counter, envelope in self._connection.execute(
+                "SELECT counter, envelope FROM outbox WHERE state = 'pending' "
+                "ORDER BY counter LIMIT ?",
+                (limit,),
+            ):
+                weight += len(envelope)
+                if found and weight > most:
+                    break
+                found.append((counter, bytes(envelope)))
+        return found
+
+    def any_pending(self) -> bool:
+        return self._one("SELECT 1 FROM outbox WHERE state = 'pending' LIMIT 1") is not None
+
+    def envelopes(self, counters: Sequence[int]) -> list[bytes]:
+        """The sealed bytes of several. Raises `Missing` where one of them was dropped."""
+        found: list[bytes] = []
+        for first, last in _ranges(counters):
+            rows = self._all(
+                "SELECT envelope FROM outbox WHERE counter BETWEEN ? AND ? "
+                "AND envelope IS NOT NULL ORDER BY counter",
+                (first, last),
+            )
+            found += [bytes(row[0]) for row in rows]
+        if len(found) != len(set(counters)):
+            raise Missing("sealed bytes of a batch are not on this device any more")
+        return found
+
+    def unsent(self) -> int:
+        """How many sealed entries the server has not yet acknowledged."""
+        return sum(self._count(state) for state in ("pending", "sent"))
+
+    def _count(self, state: str) -> int:
+        return int(self._one("SELECT count(*) FROM outbox WHERE state = ?", (state,))[0])
+
+    def waiting(self) -> tuple[int, int]:
+        """How many sealed entries have no receipt and are to be sent, and their bytes."""
+        row = self._one(
+            "SELECT count(*), coalesce(sum(size), 0) FROM outbox WHERE state IN ('pending', 'sent')"
+        )
+        return row[0], row[1]
+
+    def acknowledged(self) -> int:
+        """The highest counter up to which every receipt is in hand."""
+        first = [
+            self._one("SELECT min(counter) FROM outbox WHERE state = ?", (state,))[0]
+            for state in STATES
+            if state != "receipted"
+        ]
+        return min((one - 1 for one in first if one is not None), default=self.counter)
+
+    def mark(self, counters: Iterable[int], state: str, *, why: str = "", only: str = "") -> None:
+        """Sealed entries are now in `state`, or those of them that are in `only`.
+
+        A receipted one stays so, whatever arrives late.
+        """
         if state not in STATES:
             raise ValueError(f"{state} is none of {', '.join(STATES)}")
         with self.transaction():
-            for counter in counters:
+            for first, last in _ranges(counters):
                 self._connection.execute(
-                    "UPDATE outbox SET state = ?, why = ? "
-                    "WHERE counter = ? AND state != 'receipted'",
-                    (state, why, counter),
+                    "UPDATE outbox SET state = ?1, why = ?2 WHERE counter BETWEEN ?3 AND ?4 "
+                    "AND state != 'receipted' AND (?5 = '' OR state = ?5)",
+                    (state, why, first, last, only),
                 )
+
+    def hashes(self, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, str]]:
+        """(counter, hash) of the sealed entries in these ranges, ends included."""
+        return [
+            (row[0], row[1])
+            for first, last in ranges
+            for row in self._all(
+                "SELECT counter, hash FROM outbox WHERE counter BETWEEN ? AND ?", (first, last)
+            )
+        ]
+
+    def receipt_all(self, ranges: Iterable[tuple[int, int]], receipt: Mapping[str, Any]) -> int:
+        """Keep one receipt for the entries in these ranges; how many there are.
+
+        The caller has checked its signature over their `hashes`.
+        """
+        done = 0
+        with self.transaction():
+            number = self._keep_receipt(receipt)
+            for first, last in ranges:
+                done += self._write(
+                    "UPDATE outbox SET state = 'receipted', why = '', receipt = ? "
+                    "WHERE counter BETWEEN ? AND ?",
+                    (number, first, last),
+                )
+        return done
+
+    def _keep_receipt(self, receipt: Mapping[str, Any]) -> int:
+        return int(
+            self._connection.execute(
+                "INSERT INTO receipts (receipt) VALUES (?)", (json.dumps(receipt),)
+            ).lastrowid
+        )
 
     def receipt(self, counter: int, envelope_hash: str, receipt: Mapping[str, Any]) -> bool:
         """Keep a receipt whose signature the caller has checked; False where it fits no entry."""
-        done = self._write(
-            "UPDATE outbox SET state = 'receipted', why = '', receipt = ? "
-            "WHERE counter = ? AND hash = ?",
-            (json.dumps(receipt), counter, envelope_hash),
-        )
-        return bool(done)
+        with self.transaction():
+            if self._find("counter = ? AND hash = ?", counter, envelope_hash) is None:
+                return False
+            return bool(self.receipt_all([(counter, counter)], receipt))
 
     def receipt_of(self, counter: int) -> dict[str, Any] | None:
-        row = self._one("SELECT receipt FROM outbox WHERE counter = ?", (counter,))
-        return json.loads(row[0]) if row and row[0] else None
+        """The receipt that an entry has, with others of its batch or alone."""
+        row = self._one(
+            "SELECT receipts.receipt FROM outbox JOIN receipts ON number = outbox.receipt "
+            "WHERE counter = ?",
+            (counter,),
+        )
+        return json.loads(row[0]) if row else None
 
-    def feed_again(self, counters: Iterable[int]) -> int:
+    def feed_again(self, first: int, last: int) -> int:
         """A server restored from an old copy has lost these: pending again, if still here."""
         with self.transaction():
             # Which openings it has lost with them, it cannot say.
             self._write("UPDATE openings SET held = 0")
-            return sum(
-                self._write(
-                    "UPDATE outbox SET state = 'pending', receipt = '' "
-                    "WHERE counter = ? AND envelope IS NOT NULL",
-                    (counter,),
-                )
-                for counter in counters
+            return self._write(
+                "UPDATE outbox SET state = 'pending', receipt = 0 "
+                "WHERE counter BETWEEN ? AND ? AND envelope IS NOT NULL",
+                (first, last),
             )
 
     def drop_sealed(self, *, made_before_ms: int) -> int:
@@ -1150,7 +1247,7 @@ class Store:
         with self.transaction():
             self._write(
                 "INSERT INTO batches VALUES (?, ?, ?, '')",
-                (batch, json.dumps(list(counters)), now_ms),
+                (batch, json.dumps(_ranges(counters)), now_ms),
             )
             self.mark(counters, "sent")
 
@@ -1160,14 +1257,14 @@ class Store:
             "SELECT batch, counters, made_ms FROM batches WHERE reply = '' "
             "ORDER BY made_ms, rowid LIMIT 1"
         )
-        return None if row is None else Batch(row[0], tuple(json.loads(row[1])), row[2], None)
+        return None if row is None else Batch(row[0], _counters(row[1]), row[2], None)
 
     def open_batches(self) -> list[Batch]:
         """All batches without a reply, the oldest first: a bundle carries every one of them."""
         rows = self._all(
             "SELECT batch, counters, made_ms FROM batches WHERE reply = '' ORDER BY made_ms, rowid"
         )
-        return [Batch(row[0], tuple(json.loads(row[1])), row[2], None) for row in rows]
+        return [Batch(row[0], _counters(row[1]), row[2], None) for row in rows]
 
     def answer_batch(self, batch: str, reply: Mapping[str, Any]) -> None:
         self._write("UPDATE batches SET reply = ? WHERE batch = ?", (json.dumps(reply), batch))
@@ -1377,6 +1474,21 @@ class Store:
                 run("ROLLBACK")
         busy, _, _ = run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
+
+
+def _ranges(counters: Iterable[int]) -> list[tuple[int, int]]:
+    """The same counters as ranges, ends included."""
+    found: list[tuple[int, int]] = []
+    for counter in sorted(set(counters)):
+        if found and found[-1][1] == counter - 1:
+            found[-1] = (found[-1][0], counter)
+        else:
+            found.append((counter, counter))
+    return found
+
+
+def _counters(ranges: str) -> tuple[int, ...]:
+    return tuple(one for first, last in json.loads(ranges) for one in range(first, last + 1))
 
 
 _FORMS = "SELECT form, version, hash, title, xml FROM forms"

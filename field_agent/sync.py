@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import queue
+import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +17,24 @@ from schemas.envelope import SealingKey
 from schemas.frames import MAX_BATCH, digest
 from schemas.messages import RoundReply, RoundRequest, pack_round, unpack_reply
 from schemas.problems import Problem, Refused
-from schemas.signing import raw, receipt_bytes
+from schemas.signing import held_digest, raw, receipt_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from field_agent.store import Identity, SealedAttachment, Store
-    from field_agent.transport import Wire
+    from field_agent.transport import Answer, Wire
 
 UNSENT = ("pending", "sent")
-BATCH_MIN, BATCH_START, BATCH_MAX = 8 * 1024, 64 * 1024, 1024 * 1024
+BATCH_MIN, BATCH_START, BATCH_MAX = 8 * 1024, 24 * 1024, 1024 * 1024
+# Where a link cuts is not known before it does, and what was under way is sent again: so no request
+# is much larger than this share of what has got through already.
+_RISK = 8
+# A second connection hides a slow link's delays. On a quick one it waits until the first has proved
+# that it carries so much, as both would be cut at the same place.
+_SLOW_S, _PROVED = 0.1, 256 * 1024
+# How long to wait, one time after the other, for what the server is still checking.
+_CHECKING_S = (0.15, 0.3, 0.6, 0.95)
 CHUNK_MIN, CHUNK_START, CHUNK_MAX = 8 * 1024, 64 * 1024, 2 * 1024 * 1024
 PAGE_MIN, PAGE_START, PAGE_MAX = 1024, 64 * 1024, 2 * 1024 * 1024
 # One request should neither be all waiting nor be long enough to be cut: about this many seconds.
@@ -58,6 +68,9 @@ class Outcome:
     receipts: int = 0
     refused: list[dict[str, Any]] = field(default_factory=list)
     parked: int = 0
+    """How many of this device's entries wait at the server for their form."""
+    checking: int = 0
+    """How many the server had not yet looked at when it spoke last; a later sync tells of them."""
     attachments: int = 0
     forms: list[str] = field(default_factory=list)
     items: int = 0
@@ -117,6 +130,8 @@ class Means:
     luck: Callable[[], float]
     sleep: Callable[[float], None]
     tell: Callable[[Progress], None] = lambda _: None
+    beside: Callable[[], Link] | None = None
+    """Opens a second line for a long sync; None: one request at a time, in this thread."""
 
 
 def enrolled(store: Store) -> Identity:
@@ -147,10 +162,16 @@ class Outgoing:
     """Bytes of its envelopes."""
 
 
-def acknowledged(store: Store) -> int:
-    """The highest counter up to which every receipt is in hand."""
-    open_ones = store.outbox(states=("pending", "sent", "refused", "held"), limit=1)
-    return open_ones[0].counter - 1 if open_ones else store.counter
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What the device knows of the server's lists: their digests, as the last reply gave them."""
+
+    forms: str
+    keys: str
+
+
+def known(store: Store) -> Known:
+    return Known(store.kept("forms_digest", ""), store.kept("keys_digest", ""))
 
 
 def prepare(
@@ -162,23 +183,28 @@ def prepare(
     page: int,
     bring: bool = True,
     but: frozenset[str] = frozenset(),
+    lists: Known | None = None,
 ) -> Outgoing:
     """The next request: an unanswered batch unchanged, else a new one of about `most` bytes.
 
     The batch's id and contents are on the disk when this returns, before any byte is sent.
-    `but` names batches that are on their way already.
+    `but` names batches that are on their way already. Only a request that is the last for now, with
+    nothing else on its way, asks for news: two that ask at once would bring the same twice.
     """
     with store.transaction():
         batch, envelopes = _batch(store, new_id, now_ms, most, but) if bring else (None, [])
+        if batch:
+            page = 0 if but or store.any_pending() else min(page, _WITH_DATA_PAGE)
+        lists = lists or known(store)
         body = pack_round(
             RoundRequest(
                 cursor=store.kept("cursor", ""),
-                acknowledged=acknowledged(store),
-                unsent=unsent(store),
-                forms=store.kept("forms_digest", ""),
-                keys=store.kept("keys_digest", ""),
+                acknowledged=store.acknowledged(),
+                unsent=store.unsent(),
+                forms=lists.forms,
+                keys=lists.keys,
                 batch=batch.batch if batch else "",
-                page=_WITH_DATA_PAGE if batch else page,
+                page=page,
                 software=SOFTWARE,
             ),
             [*(store.openings(batch.counters) if batch else ()), *envelopes],
@@ -191,47 +217,30 @@ def prepare(
     )
 
 
-def unsent(store: Store) -> int:
-    return store.status(now_ms=0).unsent
-
-
 def _batch(
     store: Store, new_id: Callable[[], str], now_ms: int, most: int, but: frozenset[str]
 ) -> tuple[Batch | None, list[bytes]]:
-    for waiting in store.open_batches() if but else _first(store):
+    for waiting in store.open_batches():
         if waiting.batch in but:
             continue
         try:
-            return waiting, [store.envelope(counter) for counter in waiting.counters]
+            return waiting, store.envelopes(waiting.counters)
         except Missing:
             # A receipt came by another way and the bytes were let go: the batch is no more.
             split(store, waiting)
-    chosen: list[int] = []
-    weight = 0
-    for one in store.outbox(states=("pending",), limit=MAX_BATCH):
-        if chosen and weight + one.size > most:
-            break
-        chosen.append(one.counter)
-        weight += one.size
+    chosen = store.pending(most=most, limit=MAX_BATCH)
     if not chosen:
         return None, []
-    made = Batch(new_id(), tuple(chosen), now_ms, None)
+    made = Batch(new_id(), tuple(counter for counter, _ in chosen), now_ms, None)
     store.put_batch(made.batch, made.counters, now_ms=now_ms)
-    return made, [store.envelope(counter) for counter in made.counters]
-
-
-def _first(store: Store) -> Iterator[Batch]:
-    """The oldest unanswered batch, and the next where the caller gives that one up."""
-    while (waiting := store.open_batch()) is not None:
-        yield waiting
+    return made, [envelope for _, envelope in chosen]
 
 
 def split(store: Store, batch: Batch) -> None:
     """Give a batch up; its entries go out again in others. The server knows each by its hash."""
     with store.transaction():
         store.answer_batch(batch.batch, {"split": True})
-        back = [one for one in batch.counters if store.finished(one).state == "sent"]
-        store.mark(back, "pending")
+        store.mark(batch.counters, "pending", only="sent")
 
 
 # What comes in.
@@ -265,17 +274,16 @@ def take(
         said = {one["counter"] for one in reply.refused}
         for one in reply.refused:
             _refused(store, one, outcome, held=one["counter"] in got, now_ms=now_ms)
-        outcome.parked += len(reply.parked)
+        outcome.parked, outcome.checking = reply.parked, reply.checking
         if outgoing.batch:
             silent = [one for one in outgoing.counters if one not in got and one not in said]
-            store.mark([one for one in silent if store.finished(one).state == "sent"], "pending")
+            store.mark(silent, "pending", only="sent")
             store.answer_batch(
                 outgoing.batch,
                 {"receipts": len(got), "refused": sorted(said), "silent": len(silent)},
             )
         for first, last in reply.again:
-            last = min(last, store.counter)  # noqa: PLW2901  no more than was ever made
-            outcome.fed_again += store.feed_again(range(max(1, first), last + 1))
+            outcome.fed_again += store.feed_again(first, last)
         if reply.keys:
             take_keys(store, reply.keys)
         _files(store, reply)
@@ -299,28 +307,37 @@ def _renew(store: Store, reply: RoundReply, *, now_ms: int, live: bool) -> None:
 
 
 def _receipts(store: Store, who: Identity, reply: RoundReply) -> set[int]:
-    got: set[int] = set()
-    for counter, signature in reply.receipts:
-        try:
-            mine = store.finished(counter)
-            given = raw(signature)
-        except (Missing, Refused):
-            continue
-        # A reply that the server had stored may carry receipts of the epoch before.
-        for epoch in dict.fromkeys((reply.epoch, who.epoch)):
-            signed = receipt_bytes(
-                server=who.fingerprint,
-                epoch=epoch,
-                device=who.device,
-                counter=counter,
-                envelope_hash=mine.hash,
-                area=who.area,
-            )
-            if keys.verify(who.server_key, given, signed):
-                store.receipt(counter, mine.hash, {"epoch": epoch, "signature": signature})
-                got.add(counter)
-                break
-    return got
+    """The counters whose receipt is in hand now: all that the reply says it is for, or none."""
+    if not reply.receipt:
+        return set()
+    # The hashes are the device's own: a receipt that fits is for its bytes and no others.
+    held = store.hashes(reply.held)
+    try:
+        given = raw(reply.receipt)
+    except Refused:
+        return set()
+    digest = held_digest(held)
+    # A reply that the server had stored may carry a receipt of the epoch before.
+    for epoch in dict.fromkeys((reply.epoch, who.epoch)):
+        signed = receipt_bytes(
+            server=who.fingerprint,
+            epoch=epoch,
+            area=who.area,
+            device=who.device,
+            batch=reply.batch,
+            count=len(held),
+            held=digest,
+        )
+        if keys.verify(who.server_key, given, signed):
+            kept = {
+                "epoch": epoch,
+                "batch": reply.batch,
+                "held": reply.held,
+                "signature": reply.receipt,
+            }
+            store.receipt_all(reply.held, kept)
+            return {counter for counter, _ in held}
+    return set()
 
 
 def _refused(
@@ -332,6 +349,8 @@ def _refused(
         mine = store.finished(counter)
     except Missing:
         return
+    if one.get("hash", mine.hash) != mine.hash:
+        return  # Another's bytes at this place, as of a copy of this device: not this entry.
     if told.get("code") == "session-unknown" and not store.openings([counter]):
         # It was not sent, for the server once had it: it goes along with the next batch.
         store.openings_held([counter], held=False)
@@ -375,6 +394,9 @@ def _items(store: Store, area: str, reply: RoundReply, outcome: Outcome, *, now_
         kind, body = item["kind"], item["body"]
         if kind == "change":
             changes.append((item["sequence"], body))
+        elif kind == "refused":
+            if isinstance(body.get("counter"), int) and isinstance(body.get("problem"), dict):
+                _refused(store, body, outcome, held=True, now_ms=now_ms)
         elif kind in {"returned", "settled"}:
             store.put_notice(f"{kind} {digest(body)}", kind, body, now_ms=now_ms)
             outcome.notices += 1
@@ -384,6 +406,65 @@ def _items(store: Store, area: str, reply: RoundReply, outcome: Outcome, *, now_
 
 
 # The run of a sync.
+
+
+class _Lane:
+    """One line to the server with at most one request on its way.
+
+    While another lane is busy too, the requests wait in threads of their own; these never touch
+    the store.
+    """
+
+    def __init__(self, link: Link, steady_s: Callable[[], float]) -> None:
+        self.link = link
+        self._steady_s = steady_s
+        self._sent: Outgoing | None = None
+        self._began_s = 0.0
+        self._thread: threading.Thread | None = None
+        self._told: Answer | BaseException | None = None
+
+    @property
+    def busy(self) -> bool:
+        return self._sent is not None
+
+    @property
+    def outgoing(self) -> Outgoing:
+        assert self._sent is not None
+        return self._sent
+
+    @property
+    def started(self) -> bool:
+        return self._thread is not None
+
+    def begin(self, outgoing: Outgoing) -> None:
+        self._sent, self._thread, self._told = outgoing, None, None
+        self._began_s = self._steady_s()
+
+    def start(self, ready: queue.SimpleQueue[_Lane]) -> None:
+        if self._thread is None:
+
+            def ask() -> None:
+                self._ask()
+                ready.put(self)
+
+            self._thread = threading.Thread(target=ask, daemon=True)
+            self._thread.start()
+
+    def _ask(self) -> None:
+        try:
+            self._told = self.link.ask("POST", ROUND, self.outgoing.body)
+        except BaseException as error:  # noqa: BLE001  raised again by `end`, where it is waited for
+            self._told = error
+
+    def end(self) -> tuple[Answer, float]:
+        """The answer, and how many seconds it took. Raises what asking raised."""
+        if self._told is None:
+            self._ask()
+        told, self._sent = self._told, None
+        if isinstance(told, BaseException):
+            raise told
+        assert told is not None
+        return told, self._steady_s() - self._began_s
 
 
 class Run:
@@ -400,13 +481,14 @@ class Run:
         self._doing = "asking the server"
         self._records_done = self._bytes_done = 0
         self._form_list: dict[str, Any] = {}
-        self._stalled = False
-        waiting = self._store.outbox(states=UNSENT, limit=10**9)
-        self._records_all = len(waiting)
-        files = self._store.attachments()
-        self._bytes_all = sum(one.size for one in waiting) + sum(
-            one.size - one.sent for one in files
-        )
+        self._lists = known(self._store)
+        self._lanes = [_Lane(means.link, means.steady_s)]
+        self._done: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+        self._through = 0
+        self._took_s = 0.0
+        self._trouble: Unreachable | None = None
+        self._records_all, self._bytes_all = self._store.waiting()
+        self._bytes_all += sum(one.size - one.sent for one in self._store.attachments())
         self._began_s = means.steady_s()
 
     def sync(self) -> Outcome:
@@ -432,18 +514,18 @@ class Run:
                 ) from error
             raise
         finally:
+            for lane in self._lanes[1:]:
+                lane.link.renew()
             self._count()
         self._say("done")
         return self.outcome
 
     def _count(self) -> None:
-        traffic, done = self._means.link.traffic, self.outcome
-        done.requests, done.bytes_out, done.bytes_in = (
-            traffic.requests,
-            traffic.sent,
-            traffic.received,
-        )
-        done.left = unsent(self._store)
+        traffic, done = [lane.link.traffic for lane in self._lanes], self.outcome
+        done.requests = sum(one.requests for one in traffic)
+        done.bytes_out = sum(one.sent for one in traffic)
+        done.bytes_in = sum(one.received for one in traffic)
+        done.left = self._store.unsent()
         done.attachments_left = len(self._store.attachments())
 
     def _say(self, doing: str, note: str = "") -> None:
@@ -465,54 +547,112 @@ class Run:
         )
 
     def _rounds(self) -> None:
-        bring = True
+        """Rounds until nothing is left to bring and nothing more to fetch."""
+        bring, asked = True, 0
         while True:
+            if not self._trouble:
+                self._send(bring=bring)
+            lane = self._next()
+            outgoing = lane.outgoing
+            reply = self._answer(lane)
+            if reply is not None:
+                before = self._progress()
+                take(self._store, reply, outgoing, self.outcome, now_ms=self._means.now_ms())
+                self.outcome.rounds += 1
+                if outgoing.batch:
+                    self._records_done += len(outgoing.counters)
+                    self._bytes_done += outgoing.weight
+                    # A server that says nothing of what it was brought is not asked again at once.
+                    bring = before != self._progress()
+                if reply.forms:
+                    self._form_list = reply.forms
+                self._lists = Known(
+                    str(reply.forms.get("digest", self._lists.forms)),
+                    str(reply.keys.get("digest", self._lists.keys)),
+                )
+            if any(lane.busy for lane in self._lanes):
+                continue
+            if self._trouble:
+                # What else was under way is in: now there is time to wait.
+                trouble, self._trouble = self._trouble, None
+                self._failed(str(trouble), met=trouble.met)
+                continue
+            if reply is None or reply.more or (bring and self._store.unsent()):
+                continue
+            if not self.outcome.receipts or not reply.checking or asked >= len(_CHECKING_S):
+                return
+            self._say("waiting for the server's checks")
+            self._means.sleep(_CHECKING_S[asked])
+            asked += 1
+
+    def _next(self) -> _Lane:
+        """A lane whose answer can be had: a single request is made in this thread."""
+        busy = [lane for lane in self._lanes if lane.busy]
+        if len(busy) == 1 and not busy[0].started:
+            return busy[0]
+        for lane in busy:
+            lane.start(self._done)
+        return self._done.get()
+
+    def _progress(self) -> tuple[int, int, int]:
+        return self.outcome.receipts, len(self.outcome.refused), self.outcome.fed_again
+
+    def _send(self, *, bring: bool) -> None:
+        """Put requests under way: one always, a second where there is enough and it helps."""
+        for lane in self._ready_lanes():
+            under_way = frozenset(one.outgoing.batch for one in self._lanes if one.busy)
+            if under_way and not (bring and self._store.any_pending()):
+                return
             outgoing = prepare(
                 self._store,
                 new_id=self._means.new_id,
                 now_ms=self._means.now_ms(),
-                most=self._batches.size,
+                most=min(self._batches.size, max(BATCH_START, self._through // _RISK)),
                 page=self._pages.size,
                 bring=bring,
+                but=under_way,
+                lists=self._lists,
             )
             self._say("sending entries" if outgoing.batch else "asking the server")
-            reply = self._round(outgoing)
-            if reply is None:
-                continue
-            before = self.outcome.receipts, len(self.outcome.refused), self.outcome.fed_again
-            take(self._store, reply, outgoing, self.outcome, now_ms=self._means.now_ms())
-            self.outcome.rounds += 1
-            after = self.outcome.receipts, len(self.outcome.refused), self.outcome.fed_again
-            if outgoing.batch:
-                self._records_done += len(outgoing.counters)
-                self._bytes_done += outgoing.weight
-                # A server that says nothing of what it was brought is not asked again at once.
-                bring = before != after
-            if reply.forms:
-                self._form_list = reply.forms
-            if not reply.more and (not bring or not self._store.outbox(states=UNSENT, limit=1)):
+            lane.begin(outgoing)
+            if not outgoing.batch:
                 return
 
-    def _round(self, outgoing: Outgoing) -> RoundReply | None:
+    def _ready_lanes(self) -> Iterator[_Lane]:
+        slow = self._took_s > _SLOW_S
+        if (
+            len(self._lanes) == 1
+            and self._means.beside is not None
+            and self._through
+            and (slow or self._through > _PROVED)
+            and self._store.any_pending()
+        ):
+            self._lanes.append(_Lane(self._means.beside(), self._means.steady_s))
+        yield from [lane for lane in self._lanes if not lane.busy]
+
+    def _answer(self, lane: _Lane) -> RoundReply | None:
         """None where the round must be prepared anew."""
+        outgoing = lane.outgoing
         pace = self._batches if outgoing.batch else self._pages
-        began = self._means.steady_s()
         try:
-            answer = self._means.link.ask("POST", ROUND, outgoing.body)
+            answer, took_s = lane.end()
             reply = unpack_reply(answer.body)
         except Unreachable as error:
-            self._failed(str(error), met=error.met)
+            self._trouble = error
             if error.met:
                 self._smaller(pace, outgoing)
+            for other in self._lanes:
+                # What one connection learned of the link holds for all.
+                other.link.cut_at = other.link.cut_at or lane.link.cut_at
             return None
         except Refused as error:
             self._refusal(error, outgoing)
             return None
         self._fails = 0
-        pace.went_well(
-            self._means.steady_s() - began,
-            outgoing.weight if outgoing.batch else len(answer.body) * 4,
-        )
+        if outgoing.batch:
+            self._through += outgoing.weight
+            self._took_s = took_s
+        pace.went_well(took_s, outgoing.weight if outgoing.batch else len(answer.body) * 4)
         return reply
 
     def _smaller(self, pace: Pace, outgoing: Outgoing) -> None:
@@ -521,19 +661,19 @@ class Run:
             self._give_up(outgoing)
 
     def _give_up(self, outgoing: Outgoing) -> None:
-        waiting = self._store.open_batch()
-        if waiting is not None and waiting.batch == outgoing.batch:
-            split(self._store, waiting)
+        for waiting in self._store.open_batches():
+            if waiting.batch == outgoing.batch:
+                split(self._store, waiting)
 
     def _refusal(self, error: Refused, outgoing: Outgoing) -> None:
         problem = error.problem
         if problem.kind.again:
-            self._failed(problem.sentence(), met=True)
+            self._trouble = Unreachable(problem.sentence())
         elif problem.code == "batch-changed":
-            self._failed(problem.sentence(), met=True)
+            self._trouble = Unreachable(problem.sentence())
             self._give_up(outgoing)
         elif problem.code == "too-large" and len(outgoing.counters) > 1:
-            self._failed(problem.sentence(), met=True)
+            self._trouble = Unreachable(problem.sentence())
             self._batches.was_cut()
             self._give_up(outgoing)
         elif problem.code == "too-large" and outgoing.counters:

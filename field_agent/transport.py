@@ -36,6 +36,8 @@ BYTES = "application/octet-stream"
 CONNECT_S, READ_S = 15.0, 120.0
 # What a request or a reply weighs besides its body, near enough to find where a link is cut.
 _HEAD_BYTES = 400
+# After so many times the bytes at which it cut, a link is trusted with more.
+_FORGIVEN = 20
 
 
 class Unreachable(Exception):
@@ -71,7 +73,9 @@ class Http:
     """A wire over HTTP(S) to the server at `url`."""
 
     def __init__(self, url: str, *, read_s: float = READ_S) -> None:
-        import requests  # noqa: PLC0415  a command that meets no server does not wait for it
+        # A command that meets no server does not wait for these.
+        import requests  # noqa: PLC0415
+        from urllib3.util import SKIP_HEADER  # noqa: PLC0415
 
         self.url = url.rstrip("/")
         if not self.url.startswith(("http://", "https://")):
@@ -83,6 +87,8 @@ class Http:
         # Without this, a password in a .netrc would take the place of our signature.
         self._session.auth = _as_is
         self._session.headers.clear()
+        # Which program asks is signed in the message; each byte here is paid for at each request.
+        self._session.headers["User-Agent"] = SKIP_HEADER
 
     def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
         try:
@@ -172,7 +178,8 @@ class Link:
     on_connection: int = 0
     """About how many bytes the present connection has carried, both ways."""
     cut_at: int = 0
-    """At about how many bytes connections were cut lately; 0: they are not."""
+    """How many bytes a connection carried before it was cut lately; 0: they are not cut."""
+    _since_cut: int = 0
 
     def ask(
         self,
@@ -210,14 +217,18 @@ class Link:
         except Unreachable:
             self.traffic.lost += 1
             # A connection that had carried something and broke: perhaps it always does, there.
+            # What got through before is what the next one is trusted with.
             if self.on_connection >= 8192:
-                self.cut_at = self.on_connection + weight // 2
+                self.cut_at, self._since_cut = self.on_connection, 0
             self.renew()
             raise
         self.traffic.received += len(answer.body)
         self.on_connection += weight + len(answer.body) + _HEAD_BYTES
-        if self.on_connection > 2 * self.cut_at:
-            self.cut_at = 0
+        if self.cut_at:
+            self._since_cut += weight + len(answer.body)
+            if self._since_cut > _FORGIVEN * self.cut_at:
+                # It went well for long: perhaps the link was only bad for a while.
+                self.cut_at, self._since_cut = 2 * self.cut_at, 0
         if answer.status >= 400:
             raise problem_of(answer)
         return answer

@@ -11,7 +11,7 @@ from schemas.frames import MAX_BATCH, MAX_PARTS, pack, unpack
 from schemas.problems import Refused
 from schemas.signing import raw, text
 
-PROTOCOL = 1
+PROTOCOL = 2
 
 _HEX64 = validate.Regexp(r"\A[0-9a-f]{64}\Z")
 _SHORT = validate.Length(max=200)
@@ -62,7 +62,7 @@ class RoundRequest:
     batch: str = ""
     """The batch's id, made and stored before the first try; "" when it brings nothing."""
     page: int = 262_144
-    """About how many bytes of pulled items it wants at most."""
+    """About how many bytes of pulled items it wants at most; 0: none in this reply."""
     software: str = ""
 
 
@@ -75,12 +75,16 @@ class RoundReply:
     cursor: str
     lease_s: int = 0
     batch: str = ""
-    receipts: tuple[tuple[int, str], ...] = ()
-    """(counter, base64 signature over `receipt_bytes`)."""
+    held: tuple[tuple[int, int], ...] = ()
+    """Ranges of counters of the batch, ends included, that the server holds durably."""
+    receipt: str = ""
+    """Base64 signature over `receipt_bytes` of all that `held` names."""
     refused: tuple[dict[str, Any], ...] = ()
     """`{counter, held: bool, problem, faults: [{path, reason}]}`; `held`: with a receipt."""
-    parked: tuple[int, ...] = ()
-    """Counters whose form version the server does not have yet."""
+    checking: int = 0
+    """How many of this device's submissions wait to be opened and checked."""
+    parked: int = 0
+    """How many wait for a form version or a key that the server does not have yet."""
     blobs: dict[str, int] = field(default_factory=dict)
     """Attachments of this device that are not whole yet: hash of the sealed bytes -> bytes held."""
     again: tuple[tuple[int, int], ...] = ()
@@ -138,6 +142,11 @@ class _EnrolReply(Schema):
     keys = fields.Dict(required=True)
 
 
+def _page(value: int) -> None:
+    if value != 0 and not 1024 <= value <= 4_194_304:
+        raise ValidationError("must be 0, or from 1024 to 4194304")
+
+
 class _Round(Schema):
     class Meta:
         unknown = EXCLUDE
@@ -149,7 +158,7 @@ class _Round(Schema):
     forms = fields.String(validate=_SHORT)
     keys = fields.String(validate=_SHORT)
     batch = fields.String(validate=validate.Regexp(r"\A[A-Za-z0-9_-]{0,64}\Z"))
-    page = fields.Integer(strict=True, validate=validate.Range(min=1024, max=4_194_304))
+    page = fields.Integer(strict=True, validate=_page)
     software = fields.String(validate=_SHORT)
 
 
@@ -180,6 +189,14 @@ class _Item(Schema):
     body = fields.Dict(required=True)
 
 
+_RANGE = fields.Tuple(
+    (
+        fields.Integer(strict=True, validate=_COUNT),
+        fields.Integer(strict=True, validate=_COUNT),
+    )
+)
+
+
 class _RoundReply(Schema):
     class Meta:
         unknown = EXCLUDE
@@ -189,22 +206,15 @@ class _RoundReply(Schema):
     cursor = fields.String(required=True, validate=_SHORT)
     lease_s = fields.Integer(strict=True, validate=_COUNT)
     batch = fields.String(validate=_SHORT)
-    receipts = fields.List(
-        fields.Tuple((fields.Integer(strict=True, validate=_COUNT), fields.String()))
-    )
+    held = fields.List(_RANGE)
+    receipt = fields.String(validate=_SHORT)
     refused = fields.List(fields.Nested(_RefusedOne))
-    parked = fields.List(fields.Integer(strict=True, validate=_COUNT))
+    checking = fields.Integer(strict=True, validate=_COUNT)
+    parked = fields.Integer(strict=True, validate=_COUNT)
     blobs = fields.Dict(
         keys=fields.String(validate=_HEX64), values=fields.Integer(strict=True, validate=_COUNT)
     )
-    again = fields.List(
-        fields.Tuple(
-            (
-                fields.Integer(strict=True, validate=_COUNT),
-                fields.Integer(strict=True, validate=_COUNT),
-            )
-        )
-    )
+    again = fields.List(_RANGE)
     keys = fields.Dict()
     forms = fields.Dict()
     items = fields.List(fields.Nested(_Item))
@@ -262,7 +272,7 @@ def pack_round(message: RoundRequest, envelopes: list[bytes] | tuple[bytes, ...]
     """At most `MAX_BATCH` envelopes, and the openings that they need, in any order."""
     if len(envelopes) > MAX_PARTS:
         raise ValueError(f"a batch has at most {MAX_BATCH} envelopes")
-    head = _lean(message)
+    head = {**_lean(message), "page": message.page}
     if message.page == RoundRequest().page:
         del head["page"]
     return pack({"protocol": PROTOCOL, **head}, envelopes)

@@ -7,8 +7,12 @@ import binascii
 import hashlib
 import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from schemas.problems import Refused
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 SCHEME = "Device"
 REPLY_HEADER = "Server-Signature"
@@ -68,19 +72,29 @@ def reply_bytes(request_signature: str, status: int, body: bytes) -> bytes:
     ).encode()
 
 
+def held_digest(held: Iterable[tuple[int, str]]) -> str:
+    """SHA-256 in hex over one line `counter hash` for each envelope, by counter, then by hash."""
+    listed = "".join(f"{counter} {one}\n" for counter, one in sorted(held))
+    return hashlib.sha256(listed.encode()).hexdigest()
+
+
 def receipt_bytes(
-    *, server: str, epoch: str, device: str, counter: int, envelope_hash: str, area: str
+    *, server: str, epoch: str, area: str, device: str, batch: str, count: int, held: str
 ) -> bytes:
-    """What the server signs over one envelope that it holds. `server` is the fingerprint."""
+    """What the server signs over the envelopes of one batch that it holds.
+
+    `server` is the fingerprint; `held` the `held_digest` of those `count` envelopes.
+    """
     return "\n".join(
         (
-            "offline-registration receipt v1",
+            "offline-registration receipt v2",
             server,
             epoch,
             area,
             device,
-            str(counter),
-            envelope_hash,
+            batch,
+            str(count),
+            held,
         )
     ).encode()
 

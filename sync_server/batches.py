@@ -109,7 +109,20 @@ def subject_of(tx: Tx, area: str, subject: str) -> review.Subject:
     content = [[row.counter, row.hash, row.state] for row in rows]
     good = sum(row.state == "checked" for row in rows)
     title = f"{label}: {len(rows)} submissions, {good} sound"
+    checking = sum(row.state == "received" for row in rows)
+    if checking:
+        title += f", {checking} being checked"
     return review.Subject(area, "batch", subject, label, title, review.content_hash(content))
+
+
+def ready(tx: Tx, area: str, subject: str) -> None:
+    """Raises Declined while any of the batch was not looked at: nobody can judge it yet."""
+    checking = sum(row.state == "received" for row in _rows(tx, area, subject))
+    if checking:
+        raise Declined(
+            f"the batch is being checked: {checking} of its submissions are not opened yet; "
+            "look again in a moment"
+        )
 
 
 def view(desk: Desk, area: str, subject: str) -> Batch:

@@ -22,7 +22,7 @@ from schemas.bundle import (
 from schemas.messages import pack_reply, unpack_round
 from schemas.problems import Refused
 from schemas.signing import REPLY_INFO, bundle_bytes
-from sync_server import blobs, enrol, rounds
+from sync_server import blobs, enrol, inspection, rounds
 from sync_server.intake import current_epoch
 from sync_server.signatures import seal_to_box, verify
 
@@ -88,9 +88,12 @@ def _take_one(desk: Desk, reader: Reader, out: BinaryIO) -> dict[str, Any]:
         if kind == ROUND:
             asked, sealed = unpack_round(data)
             reply = rounds.meet(desk, device, asked, sealed, by="bundle")
-            counted["received"] += len(reply.receipts)
-            counted["refused"] += len(reply.refused)
-            counted["parked"] += len(reply.parked)
+            counted["received"] += sum(last - first + 1 for first, last in reply.held)
+            states = desk.store.read(
+                lambda tx, batch=asked.batch: inspection.states_of(tx, device, batch)  # type: ignore[misc]
+            )
+            counted["refused"] += len(reply.refused) + states.get("refused", 0)
+            counted["parked"] += states.get("parked", 0)
             info = REPLY_INFO + b"\n" + before
             writer.add(SEALED_REPLY, seal_to_box(device.box, pack_reply(reply), info))
             known_forms |= _form_files(reply)

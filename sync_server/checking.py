@@ -1,32 +1,40 @@
 """Opening and checking: what a sealed submission says, and whether its form's own rules hold.
 
-The slow part of the intake, so it happens outside of every transaction and, where the server has
-several cores, in worker processes.
+The slow part, so it comes after the answer to the device, outside of every transaction and, where
+the server has several cores, in worker processes.
 """
 
 from __future__ import annotations
 
 import json
+import os
+import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Protocol
+
+from sqlalchemy import bindparam, select
 
 from schemas import packing
 from schemas.envelope import Payload, parse
 from schemas.packing import Outline
 from schemas.problems import Refused
 from sync_server import blobs
-from sync_server.signatures import Keys, Sessions
+from sync_server.signatures import Keys, Sessions, verify
 from sync_server.store import published
-from sync_server.store.engine import Store, open_store
+from sync_server.store.engine import Store, as_bytes, open_store
+from sync_server.store.intake_tables import devices, envelopes, openings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from forms.form import Form
     from schemas.envelope import Envelope
+    from sync_server.signatures import AtRest
+    from sync_server.store.engine import Tx
 
 SHELF = 32
 """Compiled forms that one process keeps."""
@@ -35,29 +43,37 @@ PIECE = 16
 
 
 @dataclass(frozen=True, slots=True)
+class Waiting:
+    """Where one submission lies that waits to be inspected."""
+
+    area: str
+    device: str
+    counter: int
+    hash: str
+
+
+@dataclass(frozen=True, slots=True)
 class Judged:
     """What came of one submission.
 
-    `state` is received (no key opens it yet), checked, refused or parked. `opened` is the payload
-    as `Payload.pack` gives it, b"" where it does not open; `faults` are (place, rule, reason).
+    `state` is checked, refused or parked (no key opens it yet, or its form is not here). `opened`
+    and `faults` are as they are kept at rest, None where there is nothing to keep; `rules` are
+    (place, rule) of each fault, without the words that may name what a person answered.
     """
 
     state: str
     problem: str = ""
-    detail: str = ""
-    opened: bytes = b""
     instance_id: str = ""
     parent: str = ""
-    faults: tuple[tuple[str, str, str], ...] = ()
+    opened: bytes | None = None
+    faults: bytes | None = None
+    rules: tuple[tuple[str, str], ...] = ()
 
 
 class Checker(Protocol):
-    """Judges sealed submissions, in the order given. Their signatures were checked before.
+    """Opens and judges what lies at these places, in the order given."""
 
-    `openings` has those of their sessions, by hash.
-    """
-
-    def judge(self, envelopes: Sequence[bytes], openings: Mapping[str, bytes]) -> list[Judged]: ...
+    def judge(self, waiting: Sequence[Waiting]) -> Iterator[Judged]: ...
 
     def close(self) -> None: ...
 
@@ -97,11 +113,27 @@ class Shelf:
             return found
 
 
-def judge(sessions: Sessions, shelf: Shelf, envelope: Envelope, opening: bytes) -> Judged:
-    """Opens one submission and checks it by its own form."""
-    header = envelope.header
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """One submission as it came: the device's key, the envelope, the opening of its session."""
+
+    key: bytes
+    envelope: Envelope
+    opening: bytes
+
+
+def place(area: str, device: str, counter: int, envelope_hash: str) -> str:
+    """Where an opened submission is kept: what its encryption at rest is bound to."""
+    return f"submissions/{area}/{device}/{counter}/{envelope_hash}"
+
+
+def judge(sessions: Sessions, at_rest: AtRest, shelf: Shelf, at: Waiting, came: Sealed) -> Judged:
+    """Checks who signed one submission, opens it, and checks it by its own form."""
+    envelope, header = came.envelope, came.envelope.header
     try:
-        opened = sessions.open(envelope, opening)
+        if not verify(came.key, envelope.signature, envelope.signed):
+            raise Refused("envelope-signature")
+        opened = sessions.open(envelope, came.opening)
         held = shelf.both(header.form, header.version, header.form_hash)
         form, outline = held or (None, None)
         text = packing.unpack(header.packing, opened, outline)
@@ -111,17 +143,20 @@ def judge(sessions: Sessions, shelf: Shelf, envelope: Envelope, opening: bytes) 
     except Refused as error:
         code = error.problem.code
         # A missing key or form may yet come; a broken seal stays broken.
-        state = {"key-unknown": "received", "form-unknown": "parked"}.get(code, "refused")
+        state = "parked" if code in {"key-unknown", "form-unknown"} else "refused"
         if code in {"malformed", "too-large"}:
             code = "payload-differs"
-        return Judged(state, code, error.problem.detail)
-    known = (payload.pack(), payload.instance_id, payload.parent)
+        return Judged(state, code)
+    where = place(at.area, at.device, at.counter, at.hash)
+    known = (payload.instance_id, payload.parent, at_rest.seal(where, payload.pack()))
     if form is None:
-        return Judged("parked", "form-unknown", "", *known)
+        return Judged("parked", "form-unknown", *known)
     faults = check_answers(form, payload)
     if faults:
-        return Judged("refused", "answers-refused", f"{len(faults)} faults", *known, faults)
-    return Judged("checked", "", "", *known)
+        kept = at_rest.seal(where + "/faults", faults_json(faults))
+        rules = tuple((path, rule) for path, rule, _ in faults)
+        return Judged("refused", "answers-refused", *known, kept, rules)
+    return Judged("checked", "", *known)
 
 
 def check_answers(form: Form, payload: Payload) -> tuple[tuple[str, str, str], ...]:
@@ -153,50 +188,102 @@ def named_instance(xml: bytes) -> str:
 
 
 class Inline:
-    """Judges in the calling thread: for the command line, and for small servers."""
+    """Judges in the calling thread: for the command line, and inside each worker process."""
 
-    def __init__(self, store: Store, keys: Keys) -> None:
+    def __init__(self, store: Store, keys: Keys, at_rest: AtRest) -> None:
+        self._store = store
         self._sessions = Sessions(keys)
+        self._at_rest = at_rest
         self._shelf = Shelf(store)
 
-    def judge(self, envelopes: Sequence[bytes], openings: Mapping[str, bytes]) -> list[Judged]:
+    def judge(self, waiting: Sequence[Waiting]) -> Iterator[Judged]:
+        for at in range(0, len(waiting), PIECE):
+            yield from self.piece(waiting[at : at + PIECE])
+
+    def piece(self, waiting: Sequence[Waiting]) -> list[Judged]:
+        """All of them, read at one moment."""
+        held = self._store.read(lambda tx: [_sealed(tx, one) for one in waiting])
         return [
-            judge(self._sessions, self._shelf, one, openings[one.header.session])
-            for one in map(parse, envelopes)
+            judge(self._sessions, self._at_rest, self._shelf, at, came)
+            for at, came in zip(waiting, held, strict=True)
         ]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
+def _sealed(tx: Tx, at: Waiting) -> Sealed:
+    here = {"area": at.area, "device": at.device}
+    row = tx.execute(_SEALED, {**here, "counter": at.counter, "hash": at.hash}).one()
+    envelope = parse(as_bytes(row.sealed))
+    opening = tx.execute(_OPENING, {**here, "hash": envelope.header.session}).scalar_one()
+    return Sealed(as_bytes(row.key), envelope, as_bytes(opening))
+
+
+_SEALED = (
+    select(devices.c.key, envelopes.c.sealed)
+    .join(devices, (devices.c.area == envelopes.c.area) & (devices.c.device == envelopes.c.device))
+    .where(
+        envelopes.c.area == bindparam("area"),
+        envelopes.c.device == bindparam("device"),
+        envelopes.c.counter == bindparam("counter"),
+        envelopes.c.hash == bindparam("hash"),
+    )
+)
+_OPENING = select(openings.c.data).where(
+    openings.c.area == bindparam("area"),
+    openings.c.device == bindparam("device"),
+    openings.c.hash == bindparam("hash"),
+)
+
 _HERE: list[Inline] = []
+_MANNERS = 19
 
 
-def _begin(database: str, ring: bytes) -> None:
-    _HERE[:] = [Inline(open_store(database), Keys.parse(ring, "the server"))]
+def _begin(database: str, ring: bytes, at_rest: AtRest) -> None:
+    # Whoever waits for an answer goes first; what was answered can be checked a moment later.
+    os.nice(_MANNERS)
+    # Ctrl-C at a terminal reaches the whole group: the server ends its workers itself.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _HERE[:] = [Inline(open_store(database), Keys.parse(ring, "the server"), at_rest)]
 
 
-def _piece(given: tuple[Sequence[bytes], Mapping[str, bytes]]) -> list[Judged]:
-    return _HERE[0].judge(*given)
+def _piece(waiting: Sequence[Waiting]) -> list[Judged]:
+    return _HERE[0].piece(waiting)
 
 
 class Workers:
-    """Judges in worker processes, each with its own forms and its own connection."""
+    """Judges in worker processes, each with its own forms and its own connection.
 
-    def __init__(self, database: str, keys: Keys, count: int) -> None:
-        self._pool = ProcessPoolExecutor(
-            count,
+    A worker that dies takes the others' work with it (`BrokenProcessPool`); what was to be judged
+    still waits in the store, and the next call begins with new workers.
+    """
+
+    def __init__(self, database: str, keys: Keys, at_rest: AtRest, count: int) -> None:
+        self._count = count
+        self._told = database, keys.dump(), at_rest
+        self._pool = self._begun()
+
+    def _begun(self) -> ProcessPoolExecutor:
+        return ProcessPoolExecutor(
+            self._count,
             mp_context=get_context("spawn"),
             initializer=_begin,
-            initargs=(database, keys.dump()),
+            initargs=self._told,
         )
 
-    def judge(self, envelopes: Sequence[bytes], openings: Mapping[str, bytes]) -> list[Judged]:
-        pieces = [(envelopes[at : at + PIECE], openings) for at in range(0, len(envelopes), PIECE)]
-        return [one for piece in self._pool.map(_piece, pieces) for one in piece]
+    def judge(self, waiting: Sequence[Waiting]) -> Iterator[Judged]:
+        pieces = [waiting[at : at + PIECE] for at in range(0, len(waiting), PIECE)]
+        try:
+            for piece in self._pool.map(_piece, pieces):
+                yield from piece
+        except BrokenProcessPool:
+            self._pool.shutdown(wait=False)
+            self._pool = self._begun()
+            raise
 
     def close(self) -> None:
-        self._pool.shutdown()
+        self._pool.shutdown(cancel_futures=True)
 
 
 def faults_json(faults: Sequence[tuple[str, str, str]]) -> bytes:

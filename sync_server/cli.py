@@ -106,7 +106,9 @@ def desk_of(ctx: click.Context, *, workers: int = 0) -> Desk:
         found = open_desk(home, now=clock, new_id=new_id, checker=unjudging)
         database = Config.load(home).database_url(home)
         checker = (
-            Workers(database, found.keys, workers) if workers else Inline(found.store, found.keys)
+            Workers(database, found.keys, found.at_rest, workers)
+            if workers
+            else Inline(found.store, found.keys, found.at_rest)
         )
         from dataclasses import replace
 
@@ -200,23 +202,29 @@ def init(
 @click.option(
     "--workers",
     type=click.IntRange(0, 64),
-    default=0,
-    show_default=True,
-    help="Processes that check submissions; 0: none apart.",
+    default=None,
+    help="Processes that check submissions; by default one for each core. 0: none apart.",
 )
 @click.pass_context
-def serve(ctx: click.Context, host: str, port: int, threads: int, workers: int) -> None:
+def serve(ctx: click.Context, host: str, port: int, threads: int, workers: int | None) -> None:
     """Serve devices and officers until interrupted. Put TLS in front of it for a network."""
+    import os
     import signal
+    from dataclasses import replace
 
+    from sync_server.inspection import Watch
     from sync_server.web.app import create_app
     from sync_server.web.app import serve as run
+    from sync_server.web.sync import place_of
 
     def end(*_: object) -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGTERM, end)
-    app = create_app(desk_of(ctx, workers=workers))
+    desk = desk_of(ctx, workers=(os.cpu_count() or 1) if workers is None else workers)
+    watch = Watch(desk, report=lambda error: say(f"checking failed: {place_of(error)}"))
+    app = create_app(replace(desk, wake=watch.wake))
+    watch.start()
     try:
         run(
             app,
@@ -227,6 +235,8 @@ def serve(ctx: click.Context, host: str, port: int, threads: int, workers: int) 
         )
     except KeyboardInterrupt:
         say("Stopped; everything that was acknowledged is kept.")
+    finally:
+        watch.close()
 
 
 @main.command()
@@ -241,13 +251,13 @@ def serve(ctx: click.Context, host: str, port: int, threads: int, workers: int) 
 @click.pass_context
 def publish(ctx: click.Context, form: Path, media: tuple[Path, ...], as_json: bool) -> None:
     """Publish an XLSForm (or XForm) with its media to every device."""
-    from sync_server.intake import take_up
+    from sync_server.inspection import inspect
     from sync_server.publish import publish as act
 
     desk = desk_of(ctx)
     files = {one.name: one.read_bytes() for one in _media(form, media)}
     done = act(desk, form.name, form.read_bytes(), files)
-    taken = take_up(desk)
+    taken = inspect(desk, parked=True)
     if as_json:
         click.echo(json.dumps({**done.listed(), "taken_up": taken}))
         return
@@ -489,10 +499,10 @@ def keys_export(ctx: click.Context) -> None:
 @as_json
 @click.pass_context
 def take_up_command(ctx: click.Context, as_json: bool) -> None:
-    """Judge again what waits for a form or a key."""
-    from sync_server.intake import take_up
+    """Check what waits to be checked, and again what waits for a form or a key."""
+    from sync_server.inspection import inspect
 
-    counted = take_up(desk_of(ctx))
+    counted = inspect(desk_of(ctx), parked=True)
     if as_json:
         click.echo(json.dumps(counted))
     else:

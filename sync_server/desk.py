@@ -14,11 +14,11 @@ from sync_server.store.engine import Store, open_store
 from sync_server.store.intake_tables import epochs, facts
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
-    from sync_server.checking import Checker, Judged
+    from sync_server.checking import Checker, Judged, Waiting
     from sync_server.store.engine import Tx
 
 CONFIG = "config.json"
@@ -81,6 +81,8 @@ class Desk:
     config: Config
     checker: Checker
     home: Path | None = None
+    wake: Callable[[], None] | None = None
+    """Tells the server's watch that something was received; None: there is none."""
 
     def now_ms(self) -> int:
         """Milliseconds since 1970."""
@@ -103,8 +105,8 @@ class Desk:
 class _Unjudging:
     """For commands that take nothing in."""
 
-    def judge(self, envelopes: Sequence[bytes], openings: Mapping[str, bytes]) -> list[Judged]:  # noqa: ARG002  as every checker's
-        raise RuntimeError(f"{len(envelopes)} submissions, and this desk judges none")
+    def judge(self, waiting: Sequence[Waiting]) -> Iterator[Judged]:
+        raise RuntimeError(f"{len(waiting)} submissions, and this desk judges none")
 
     def close(self) -> None:
         """Nothing is held."""

@@ -113,6 +113,8 @@ def decide(
     def work(tx: Tx) -> Standing:
         officers.acting(tx, officer, *REVIEWERS)
         subject = find(desk, tx, reference)
+        if subject.kind == "batch" and verdict == "approve":
+            batches.ready(tx, subject.area, subject.id)
         after = review.decide(
             desk,
             tx,

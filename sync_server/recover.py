@@ -17,7 +17,7 @@ from schemas.envelope import (
 )
 from schemas.frames import MAX_BATCH, MAX_ENVELOPE, canonical, load_json
 from schemas.problems import Refused
-from sync_server import blobs, enrol
+from sync_server import blobs, enrol, inspection
 from sync_server.intake import take_batch
 from sync_server.signatures import opened_pieces, verify
 
@@ -128,10 +128,13 @@ def _take_envelopes(
     def flush(sealed: list[bytes]) -> None:
         # The batch's name is worked out from what is in it: the same backup, the same batch.
         name = hashlib.sha256(b"".join(sealed)).hexdigest()[:40]
-        said = take_batch(desk, device, f"backup-{name}", [*opening, *sealed], by="backup")
-        found.received += len(said.receipts)
-        found.refused += len(said.refused)
-        found.parked += len(said.parked)
+        batch = f"backup-{name}"
+        said = take_batch(desk, device, batch, [*opening, *sealed], by="backup")
+        inspection.soon(desk, device)
+        states = desk.store.read(lambda tx: inspection.states_of(tx, device, batch))
+        found.received += said.count
+        found.refused += len(said.refused) + states.get("refused", 0)
+        found.parked += states.get("parked", 0)
 
     opening = [_all(read, MAX_OPENING) for head, read in again() if head["kind"] == "opening"]
     held: list[bytes] = []

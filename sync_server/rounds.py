@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import insert, select, update
 
 from schemas.messages import RoundReply
-from sync_server import blobs, enrol, pull
-from sync_server.intake import Outcome, current_epoch, take_batch
+from sync_server import blobs, enrol, inspection, intake, pull
+from sync_server.intake import Outcome, current_epoch
 from sync_server.pull import Cursor
 from sync_server.store.engine import last_sequence
 from sync_server.store.intake_tables import devices, envelopes, epochs
@@ -36,20 +36,19 @@ def meet(
     `clock_ms` is the device's clock; None where the round did not happen now (a bundle).
     Raises `Refused("batch-changed")`.
     """
-    outcome = Outcome("")
-    if request.batch:
-        outcome = take_batch(desk, device, request.batch, sealed, by=by)
     at_ms = desk.now_ms()
+    brought = intake.unpacked(device, request.batch, sealed, by=by) if request.batch else None
     cursor = Cursor.parse(desk, device.device, request.cursor)
     fresh_epoch = desk.new_id().replace("-", "")[:12]
 
-    def hello(tx: Tx) -> None:
+    def take(tx: Tx) -> dict[str, Any]:
+        said = intake.store_batch(tx, device, brought, at_ms) if brought else {}
         if cursor and _was_restored(tx, device, cursor):
             why = f"{device.device} holds the server's word for more than the server has"
             tx.execute(insert(epochs).values(area="", epoch=fresh_epoch, begun_ms=at_ms, why=why))
-        values = {"seen_ms": at_ms, "unsent": max(0, request.unsent - len(outcome.receipts))}
+        values = {"seen_ms": at_ms, "unsent": max(0, request.unsent - said.get("count", 0))}
         if request.software:
-            values["software"] = request.software  # type: ignore[assignment]
+            values["software"] = request.software
         if clock_ms is not None:
             values["skew_ms"] = clock_ms - at_ms
         tx.execute(
@@ -57,23 +56,35 @@ def meet(
             .where(devices.c.area == device.area, devices.c.device == device.device)
             .values(**values)
         )
+        return said
 
-    desk.store.transaction(hello, lock=device.area)
+    # What it brings and that it was here: one transaction, one wait for the disk.
+    said = desk.store.transaction(take, lock=device.area)
+    outcome = Outcome("")
+    if brought:
+        outcome = intake.receipted(desk, device, request.batch, said)
+        inspection.soon(desk, device)
 
     def look(tx: Tx) -> RoundReply:
         epoch = current_epoch(tx)
         after = cursor.sequence if cursor and cursor.epoch == epoch else 0
         held_to = enrol.find(tx, device.device).held_to
-        page, reached, more = pull.items(tx, desk, device, after, request.page)
+        page: list[dict[str, Any]] = []
+        reached, more, waits = after, False, inspection.Count(0, 0)
+        if request.page:
+            page, reached, more = pull.items(tx, desk, device, after, request.page)
+            waits = inspection.waiting(tx, device)
         return RoundReply(
             time_ms=at_ms,
             epoch=epoch,
             cursor=Cursor(epoch, reached, held_to).token(desk, device.device),
             lease_s=desk.config.lease_s,
             batch=outcome.batch,
-            receipts=outcome.receipts,
+            held=outcome.held,
+            receipt=outcome.receipt,
             refused=outcome.refused,
-            parked=outcome.parked,
+            checking=waits.checking,
+            parked=waits.parked,
             blobs=blobs.missing(tx, device.area, device.device),
             again=_again(tx, device, held_to, request.acknowledged),
             keys=pull.keys(desk, request.keys),

@@ -12,6 +12,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    or_,
 )
 
 from sync_server.store.engine import metadata
@@ -137,9 +138,23 @@ submissions = Table(
     Column("faults_at_rest", LargeBinary, nullable=True),
     Index("submissions_by_batch", "area", "device", "batch"),
     Index("submissions_by_instance", "area", "instance_id"),
-    Index("submissions_by_form", "area", "state", "form_hash"),
 )
-"""What the envelopes say. States: received (not yet opened), checked, refused, parked, held."""
+"""What the envelopes say. States: received (waits to be opened and checked), checked, refused,
+parked (waits for a form or a key), held (waits for a person), returned."""
+
+_WAITS = or_(submissions.c.state == "received", submissions.c.state == "parked")
+# Only what waits is in it: it stays small however many there are.
+Index(
+    "submissions_waiting",
+    submissions.c.area,
+    submissions.c.state,
+    submissions.c.sequence,
+    submissions.c.device,
+    submissions.c.counter,
+    submissions.c.hash,
+    sqlite_where=_WAITS,
+    postgresql_where=_WAITS,
+)
 
 attachments = Table(
     "attachments",

@@ -17,6 +17,7 @@ import socket
 import tempfile
 import time
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from tests.campaigns import Figures, Violation
@@ -141,11 +142,15 @@ def _serve(office: Office, port: int) -> None:
     from flask import Flask
     from waitress.server import create_server
 
+    from sync_server.inspection import Watch
     from sync_server.web.sync import blueprint
 
     office.open()
+    # The watch inspects in a thread of its own, so that kills find it half-way too.
+    watch = Watch(office.desk, report=lambda _: None)
     app = Flask("office")
-    app.register_blueprint(blueprint(office.desk))
+    app.register_blueprint(blueprint(replace(office.desk, wake=watch.wake)))
+    watch.start()
     create_server(app, host="127.0.0.1", port=port, threads=2).run()
 
 

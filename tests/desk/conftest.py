@@ -39,7 +39,7 @@ def copied(made: Office, folder):
         made.desk,
         store=store,
         now=lambda: clock[0],
-        checker=Inline(store, made.desk.keys),
+        checker=Inline(store, made.desk.keys, made.desk.at_rest),
         home=folder,
     )
     yield Office(desk, clock)

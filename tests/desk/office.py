@@ -255,7 +255,7 @@ def open_office(home: Path, url: str = "") -> Office:
         keys,
         at_rest,
         Config("test", "Registration", ""),
-        Inline(store, keys),
+        Inline(store, keys, at_rest),
         home,
     )
     publish(desk, "hh.md", FORM.encode(), {})

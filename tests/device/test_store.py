@@ -599,7 +599,7 @@ def test_only_what_has_its_receipt_is_ever_dropped_and_the_rest_can_be_fed_again
     tablet.store.attachment_sent(file.hash, 10**9)
     assert tablet.store.attachments() == []
     assert [one.sent for one in tablet.store.attachments(unsent=False)] == [file.size]
-    assert tablet.store.feed_again([1]) == 1
+    assert tablet.store.feed_again(1, 1) == 1
     tablet.store.receipt(1, tablet.store.finished(1).hash, {})
     assert tablet.store.drop_sealed(made_before_ms=NOW + 1) == 1
     assert tablet.store.envelope(2)
@@ -609,7 +609,7 @@ def test_only_what_has_its_receipt_is_ever_dropped_and_the_rest_can_be_fed_again
     ):
         with pytest.raises(Missing):
             gone()
-    assert tablet.store.feed_again([1, 2]) == 1
+    assert tablet.store.feed_again(1, 2) == 1
     assert len(tablet.store.outbox()) == 2
     with pytest.raises(Missing):
         tablet.store.finished(9)

@@ -42,6 +42,7 @@ from schemas.signing import (
     Authorization,
     enrol_bytes,
     fingerprint,
+    held_digest,
     raw,
     receipt_bytes,
     reply_bytes,
@@ -106,7 +107,7 @@ def a_desk(url: str, clock: Clock, keys: signatures.Keys | None = None, **config
         keys,
         at_rest,
         Config("the office", "sample", url, **config),
-        Inline(store, keys),
+        Inline(store, keys, at_rest),
     )
 
 
@@ -253,18 +254,24 @@ class Tablet:
         return self.believe(unpack_reply(reply.data), envelopes)
 
     def believe(self, told: RoundReply, envelopes=()) -> RoundReply:
-        hashes = {_counter(one): envelope_hash(one) for one in envelopes if len(one) > 100}
-        for at, signature in told.receipts:
+        if told.receipt:
+            counters = receipted(told)
+            held = [
+                (_counter(one), envelope_hash(one))
+                for one in envelopes
+                if len(one) > 100 and _counter(one) in counters
+            ]
             said = receipt_bytes(
                 server=self.server,
                 epoch=told.epoch,
-                device=self.device,
-                counter=at,
-                envelope_hash=hashes[at],
                 area=self.area,
+                device=self.device,
+                batch=told.batch,
+                count=len(held),
+                held=held_digest(held),
             )
-            assert verify(self.server_key, raw(signature), said), "a receipt for other bytes"
-            self.receipts[at] = hashes[at]
+            assert verify(self.server_key, raw(told.receipt), said), "a receipt for other bytes"
+            self.receipts |= dict(held)
         while self.acknowledged + 1 in self.receipts:
             self.acknowledged += 1
         self.cursor, self.epoch = told.cursor, told.epoch
@@ -274,6 +281,19 @@ class Tablet:
         for one in told.forms.get("list", ()):
             self.form_hash = one["hash"]
         return told
+
+
+def receipted(told: RoundReply) -> list[int]:
+    """The counters that the reply's receipt is for."""
+    return [one for first, last in told.held for one in range(first, last + 1)]
+
+
+def refused(told: RoundReply) -> list[dict]:
+    """Everything that the reply refuses: at once, and after it was looked at."""
+    return [
+        *told.refused,
+        *(one["body"] for one in told.items if one["kind"] == "refused"),
+    ]
 
 
 def visit(instance: str, *, size: int | str = 5, version: str = "1", head: str = "Zainab") -> str:

@@ -71,7 +71,7 @@ def test_a_cut_link_carries_little_more_than_an_uncut_one(office, tablet, tmp_pa
         for _ in range(900):
             one.finish()
     _, whole = through(office, other)
-    _, cut = through(office, tablet, cut_every=131_072)
+    _, cut = through(office, tablet, cut_every=65_536)
     assert cut.connections > 2
     # The first cut is not foreseen; on this short a run it weighs more than in the benchmark.
     assert cut.up <= 1.2 * whole.up

@@ -16,7 +16,7 @@ from field_agent.bundle import pack, take_file
 from field_agent.store import Identity, Store
 from schemas.problems import Refused
 from schemas.signing import fingerprint
-from sync_server import bundles, enrol
+from sync_server import bundles, enrol, inspection
 from sync_server.publish import publish
 from sync_server.signatures import new_keys
 from sync_server.store.engine import as_bytes
@@ -40,6 +40,7 @@ FAULTS = (
     "device-dies-after",
     "server-dies-before-commit",
     "server-dies-after-commit",
+    "server-dies-inspecting",
 )
 
 NO_NETWORK = ["drop-request"] * 20
@@ -82,6 +83,10 @@ class Mortal:
                 raise Died
 
             return self._store.transaction(dying, lock=lock)
+        if self.dies == "inspecting":
+            # The batch is taken in; its verdicts are what is not written any more.
+            self.dies = "before"
+            return self._store.transaction(work, lock=lock)
         done = self._store.transaction(work, lock=lock)
         if self.dies == "after":
             self.dead = True
@@ -364,6 +369,11 @@ class Tablet:
         taken = [counter for counter, _ in self.office.taken_in(self.name)]
         if taken != sorted(self.made):
             raise Broken(f"{self.name}: {sorted(self.made)} made, {taken} in the registry")
+        # What a death left unchecked is found and checked, and nothing is checked into another state.
+        inspection.inspect(self.office.desk)
+        wrong = [one for one in self.office.taken_in(self.name) if one[1] != "checked"]
+        if wrong:
+            raise Broken(f"{self.name}: not checked, or not once: {wrong}")
         missing = set(self.files) - self.office.whole_files()
         if missing:
             raise Broken(f"{self.name}: files {missing} are not whole at the server")
