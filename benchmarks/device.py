@@ -244,11 +244,13 @@ def _status(top: Path) -> list[Row]:
                 "size": 2000,
                 "draft": f"e{n}",
                 "why": "",
-                "receipt": "",
-                "envelope": envelope,
+                "receipt": 0,
                 "session": "",
             }
             for n in range(1, RECORDS + 1)
+        )
+        tablet.store.db.table("envelopes").insert_all(
+            {"counter": n, "data": envelope} for n in range(1, RECORDS + 1)
         )
     tablet.store.close()
     # The cost that a real device has, not the tests' quick one.

@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import urllib.request
 import uuid
@@ -28,6 +29,7 @@ from benchmarks.table import Row
 from field_agent import sync, transport, vault
 from field_agent.register import Desk, Interview, fill
 from field_agent.store import Identity, Store
+from schemas.messages import unpack_reply
 from schemas.signing import fingerprint
 from schemas.ticket import Ticket
 from tests.sync.links import Link
@@ -74,6 +76,7 @@ def _rows(
     rate, p99 = ours["intake"], ours["p99"]
     return [
         row(f"push {many:,} registrations", "push", "/s", ">= 3x", least=3),
+        Row(f"the same, until all {many:,} are checked too", round(ours["checked"]), "/s"),
         row(f"pull {many:,} registrations", "pull", "/s", ">= 4x", least=4),
         row(f"bytes on the wire, push of {few:,}", "bytes", "bytes", "<= 1/4", most=0.25),
         row("no-op sync, bytes on the wire", "noop", "bytes", "<= 1/10", most=0.1),
@@ -87,7 +90,13 @@ def _rows(
             goal="<= 1.1",
             met=overhead <= 1.1,
         ),
-        Row("server alone, batches of 50", rate, "/s", goal=">= 1000", met=rate >= 1000),
+        Row(
+            "server alone, batches of 50, until all are checked",
+            rate,
+            "/s",
+            goal=">= 1000",
+            met=rate >= 1000,
+        ),
         Row("its p99 for a batch of 50", p99, "ms", goal="< 300", met=p99 < 300),
     ]
 
@@ -129,21 +138,49 @@ class Device:
     home: Path
 
     def run(self, port: int) -> sync.Outcome:
-        wire = transport.Http(f"http://127.0.0.1:{port}")
+        return self.timed(port)[0]
+
+    def timed(self, port: int) -> tuple[sync.Outcome, float]:
+        """A sync, and how long it was until every receipt was in hand, durable on both sides."""
+        wires = [transport.Http(f"http://127.0.0.1:{port}") for _ in range(2)]
+        first, second = (sync.link_of(self.store, one, vault.clock_ms) for one in wires)
+        begun, receipted = time.perf_counter(), 0.0
+
+        def tell(now: sync.Progress) -> None:
+            nonlocal receipted
+            # It is told after the receipts of a batch were stored.
+            if not receipted and now.records == now.records_all:
+                receipted = time.perf_counter() - begun
+
         try:
-            return sync.Run(
+            outcome = sync.Run(
                 sync.Means(
                     self.store,
-                    sync.link_of(self.store, wire, vault.clock_ms),
+                    first,
                     now_ms=vault.clock_ms,
                     steady_s=time.monotonic,
                     new_id=lambda: uuid.uuid4().hex,
                     luck=lambda: 0.5,
                     sleep=time.sleep,
+                    tell=tell,
+                    beside=lambda: second,
                 )
             ).sync()
         finally:
-            wire.renew()
+            for one in wires:
+                one.renew()
+        return outcome, receipted
+
+    def await_checks(self, port: int) -> None:
+        """Until the server has opened and checked everything of this device."""
+        wire = transport.Http(f"http://127.0.0.1:{port}")
+        link = sync.link_of(self.store, wire, vault.clock_ms)
+        asked = sync.prepare(
+            self.store, new_id=str, now_ms=vault.clock_ms(), most=1, page=1024, bring=False
+        )
+        while unpack_reply(link.ask("POST", transport.ROUND, asked.body).body).checking:
+            time.sleep(0.1)
+        wire.renew()
 
 
 class Ours:
@@ -169,7 +206,7 @@ class Ours:
     def running(self) -> Iterator[Ours]:
         self.at_server("init")
         self.at_server("publish", SAMPLES / f"{FORM}.xlsx")
-        words = ("--home", self.server, "serve", "--port", str(self.port), "--workers", "1")
+        words = ("--home", self.server, "serve", "--port", str(self.port))
         with _process(BIN / "sync-server", *words, log=self.folder / "log"):
             _await(f"http://127.0.0.1:{self.port}/healthz")
             yield self
@@ -250,6 +287,8 @@ class Ours:
             made.append((instance, xml))
         store._wipe_log = wipe  # noqa: SLF001
         store._connection.execute("PRAGMA synchronous = FULL")  # noqa: SLF001
+        # A device wipes its log at each finish: what filling left of it is no part of a push.
+        store._wipe_log()  # noqa: SLF001
         return made
 
     def figures(self, many: int, few: int, slow: int) -> dict[str, float]:
@@ -260,8 +299,10 @@ class Ours:
             "\n".join(json.dumps({"_id": one, "form": FORM, "xml": xml}) for one, xml in documents)
         )
         begun = time.perf_counter()
-        outcome = device.run(self.port)
-        found["push"] = many / (time.perf_counter() - begun)
+        outcome, receipted = device.timed(self.port)
+        found["push"] = many / receipted
+        device.await_checks(self.port)
+        found["checked"] = many / (time.perf_counter() - begun)
         if not outcome.synced or outcome.receipts < many:
             raise RuntimeError(f"not all was pushed: {outcome}")
         found |= self._pulled(many)
@@ -273,9 +314,8 @@ class Ours:
             found[name] = self._through(other, **link)
         other = self.device("slow", "west")
         self.fill(other, slow)
-        begun = time.perf_counter()
-        self._through(other, **_SLOW)
-        found["slow"] = slow / (time.perf_counter() - begun)
+        with Link(self.port, **_SLOW).running() as near:
+            found["slow"] = slow / other.timed(near)[1]
         return found | self._alone(few)
 
     def _through(self, device: Device, **link: Any) -> float:
@@ -326,7 +366,7 @@ class Ours:
         return {"pull": many / max(0.001, spent - alone)}
 
     def _alone(self, count: int) -> dict[str, float]:
-        """The server's own pace: batches of 50 that lie ready, sent one after the other by two."""
+        """The server's own pace, until all is checked: batches of 50 that lie ready, sent by two."""
         device = self.device("alone", "alone")
         self.fill(device, count)
         now = vault.clock_ms
@@ -341,13 +381,22 @@ class Ours:
             )
             made.add(one.batch)
             ready.append(one)
-        link = sync.link_of(store, transport.Http(f"http://127.0.0.1:{self.port}"), now)
-        spent = []
+        spent: list[float] = []
         begun = time.perf_counter()
-        for one in ready:
-            at = time.perf_counter()
-            link.ask("POST", transport.ROUND, one.body)
-            spent.append(time.perf_counter() - at)
+
+        def send(some: list[sync.Outgoing]) -> None:
+            link = sync.link_of(store, transport.Http(f"http://127.0.0.1:{self.port}"), now)
+            for one in some:
+                at = time.perf_counter()
+                link.ask("POST", transport.ROUND, one.body)
+                spent.append(time.perf_counter() - at)
+
+        lanes = [threading.Thread(target=send, args=(ready[at::2],)) for at in range(2)]
+        for lane in lanes:
+            lane.start()
+        for lane in lanes:
+            lane.join()
+        device.await_checks(self.port)
         whole = time.perf_counter() - begun
         spent.sort()
         p99 = spent[min(len(spent) - 1, int(len(spent) * 0.99))]

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 STORE_FILE = "store.db"
 STATES = ("pending", "sent", "receipted", "refused", "held")
 PIECE = 64 * 1024
-LOG_PAGES_MAX = 1000
+LOG_PAGES_MAX = 4000
 BUSY_MS = 10_000
 _LAYOUT = 1
 
@@ -250,11 +250,12 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
             "draft": str,
             "why": str,
             "receipt": int,
-            "envelope": bytes,
             "session": str,
         },
         "counter",
     ),
+    # Apart, so that an entry's way from state to state does not write its sealed bytes again.
+    "envelopes": ({"counter": int, "data": bytes}, "counter"),
     "openings": ({"hash": str, "data": bytes, "held": int}, "hash"),
     "attachments": ({"hash": str, "counter": int, "size": int, "sent": int}, "hash"),
     "attachment_pieces": ({"hash": str, "number": int, "data": bytes}, ("hash", "number")),
@@ -555,8 +556,8 @@ class Store:
                 if self._one("SELECT 1 FROM outbox WHERE state IN ('pending', 'sent') LIMIT 1"):
                     raise Busy("unsent entries are sealed as another device: sync them first")
                 self._write("UPDATE identity SET counter = 0, last_hash = ''")
-                self._write("DELETE FROM outbox")
-                self._write("DELETE FROM openings")
+                for table in ("outbox", "envelopes", "openings"):
+                    self._write(f"DELETE FROM {table}")  # noqa: S608  the names are ours
             self._write(
                 "UPDATE identity SET device = ?, area = ?, server_url = ?, fingerprint = ?, "
                 "server_key = ?, epoch = ?, about = ?",
@@ -965,7 +966,7 @@ class Store:
             draft,
         )
         self._connection.execute(
-            "INSERT INTO outbox VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, '', 0, ?, ?)",
+            "INSERT INTO outbox VALUES (?, ?, 'pending', ?, ?, ?, ?, ?, ?, '', 0, ?)",
             (
                 done.counter,
                 digest,
@@ -975,10 +976,10 @@ class Store:
                 now_ms,
                 done.size,
                 draft,
-                envelope,
                 header.session,
             ),
         )
+        self._connection.execute("INSERT INTO envelopes VALUES (?, ?)", (done.counter, envelope))
         self._connection.execute(
             "UPDATE identity SET counter = ?, last_hash = ?", (header.counter, digest)
         )
@@ -1010,8 +1011,8 @@ class Store:
 
     def envelope(self, counter: int) -> bytes:
         """The sealed bytes. Raises `Missing` where they were dropped after their receipt."""
-        row = self._one("SELECT envelope FROM outbox WHERE counter = ?", (counter,))
-        if row is None or row[0] is None:
+        row = self._one("SELECT data FROM envelopes WHERE counter = ?", (counter,))
+        if row is None:
             raise Missing(f"the sealed bytes of entry {counter} are not on this device any more")
         return bytes(row[0])
 
@@ -1034,7 +1035,7 @@ class Store:
         """All that an entry without a receipt needs, whether the server has them or not."""
         rows = self._all(
             "SELECT DISTINCT openings.hash FROM openings JOIN outbox ON session = openings.hash "
-            "WHERE state != 'receipted' AND envelope IS NOT NULL"
+            "WHERE state != 'receipted' AND counter IN (SELECT counter FROM envelopes)"
         )
         for (name,) in rows:
             yield bytes(self._one("SELECT data FROM openings WHERE hash = ?", (name,))[0])
@@ -1055,8 +1056,8 @@ class Store:
         weight = 0
         with self._lock, _told():
             for counter, envelope in self._connection.execute(
-                "SELECT counter, envelope FROM outbox WHERE state = 'pending' "
-                "ORDER BY counter LIMIT ?",
+                "SELECT counter, data FROM outbox JOIN envelopes USING (counter) "
+                "WHERE state = 'pending' ORDER BY counter LIMIT ?",
                 (limit,),
             ):
                 weight += len(envelope)
@@ -1073,8 +1074,7 @@ class Store:
         found: list[bytes] = []
         for first, last in _ranges(counters):
             rows = self._all(
-                "SELECT envelope FROM outbox WHERE counter BETWEEN ? AND ? "
-                "AND envelope IS NOT NULL ORDER BY counter",
+                "SELECT data FROM envelopes WHERE counter BETWEEN ? AND ? ORDER BY counter",
                 (first, last),
             )
             found += [bytes(row[0]) for row in rows]
@@ -1176,7 +1176,7 @@ class Store:
             self._write("UPDATE openings SET held = 0")
             return self._write(
                 "UPDATE outbox SET state = 'pending', receipt = 0 "
-                "WHERE counter BETWEEN ? AND ? AND envelope IS NOT NULL",
+                "WHERE counter BETWEEN ? AND ? AND counter IN (SELECT counter FROM envelopes)",
                 (first, last),
             )
 
@@ -1196,14 +1196,14 @@ class Store:
                 (made_before_ms,),
             )
             dropped = self._write(
-                "UPDATE outbox SET envelope = NULL "  # noqa: S608  `old` is written above
-                f"WHERE envelope IS NOT NULL AND counter IN ({old})",
+                f"DELETE FROM envelopes WHERE counter IN ({old})",  # noqa: S608  `old` is written above
                 (made_before_ms,),
             )
-            self._write(
-                "DELETE FROM openings WHERE hash NOT IN "
-                "(SELECT session FROM outbox WHERE envelope IS NOT NULL)"
-            )
+            if dropped:
+                self._write(
+                    "DELETE FROM openings WHERE hash NOT IN (SELECT session FROM outbox "
+                    "WHERE counter IN (SELECT counter FROM envelopes))"
+                )
             return dropped
 
     # Sealed attachments on their way.

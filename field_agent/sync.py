@@ -160,6 +160,8 @@ class Outgoing:
     counters: tuple[int, ...]
     weight: int
     """Bytes of its envelopes."""
+    news: bool = True
+    """Whether it asks for news too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +216,7 @@ def prepare(
         batch.batch if batch else "",
         batch.counters if batch else (),
         sum(len(one) for one in envelopes),
+        bool(page),
     )
 
 
@@ -579,6 +582,8 @@ class Run:
                 continue
             if reply is None or reply.more or (bring and self._store.unsent()):
                 continue
+            if not outgoing.news:
+                continue  # All is brought, and nobody has asked yet what is new.
             if not self.outcome.receipts or not reply.checking or asked >= len(_CHECKING_S):
                 return
             self._say("waiting for the server's checks")

@@ -79,6 +79,7 @@ _U32 = struct.Struct(">I")
 _U64 = struct.Struct(">Q")
 _DEVICE = re.compile(r"[a-z0-9][a-z0-9-]{0,62}", re.ASCII)
 _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_SHORT = re.compile(r"[^\x00-\x1f]{0,512}")
 _KEY = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _HASHES = 64
@@ -394,7 +395,7 @@ def _attachment(one: object) -> Attachment:
 
 
 def _short(value: object, name: str) -> None:
-    if not isinstance(value, str) or len(value) > 512 or any(ord(letter) < 32 for letter in value):
+    if not isinstance(value, str) or not _SHORT.fullmatch(value):
         raise _bad(f"header, {name}: not a short text")
 
 

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Protocol
 
-from sqlalchemy import bindparam, select
+from sqlalchemy import select
 
 from schemas import packing
 from schemas.envelope import Payload, parse
@@ -202,39 +202,46 @@ class Inline:
 
     def piece(self, waiting: Sequence[Waiting]) -> list[Judged]:
         """All of them, read at one moment."""
-        held = self._store.read(lambda tx: [_sealed(tx, one) for one in waiting])
-        return [
-            judge(self._sessions, self._at_rest, self._shelf, at, came)
-            for at, came in zip(waiting, held, strict=True)
-        ]
+        held = self._store.read(lambda tx: _came(tx, waiting))
+        return [judge(self._sessions, self._at_rest, self._shelf, at, held[at]) for at in waiting]
 
     def close(self) -> None:
         """Nothing is held."""
 
 
-def _sealed(tx: Tx, at: Waiting) -> Sealed:
-    here = {"area": at.area, "device": at.device}
-    row = tx.execute(_SEALED, {**here, "counter": at.counter, "hash": at.hash}).one()
-    envelope = parse(as_bytes(row.sealed))
-    opening = tx.execute(_OPENING, {**here, "hash": envelope.header.session}).scalar_one()
-    return Sealed(as_bytes(row.key), envelope, as_bytes(opening))
+def _came(tx: Tx, waiting: Sequence[Waiting]) -> dict[Waiting, Sealed]:
+    """What lies at these places, each device's by one look."""
+    found: dict[Waiting, Sealed] = {}
+    for area, device in {(one.area, one.device) for one in waiting}:
+        mine = {one for one in waiting if (one.area, one.device) == (area, device)}
+        key = tx.execute(
+            select(devices.c.key).where(devices.c.area == area, devices.c.device == device)
+        ).scalar_one()
+        rows = tx.execute(
+            select(envelopes.c.counter, envelopes.c.hash, envelopes.c.sealed).where(
+                envelopes.c.area == area,
+                envelopes.c.device == device,
+                envelopes.c.counter.in_({one.counter for one in mine}),
+            )
+        )
+        parsed = {
+            at: parse(as_bytes(row.sealed))
+            for row in rows
+            if (at := Waiting(area, device, row.counter, row.hash)) in mine
+        }
+        sessions = {envelope.header.session for envelope in parsed.values()}
+        kept = tx.execute(
+            select(openings.c.hash, openings.c.data).where(
+                openings.c.area == area,
+                openings.c.device == device,
+                openings.c.hash.in_(sessions),
+            )
+        )
+        opening = {row.hash: as_bytes(row.data) for row in kept}
+        for at, envelope in parsed.items():
+            found[at] = Sealed(as_bytes(key), envelope, opening[envelope.header.session])
+    return found
 
-
-_SEALED = (
-    select(devices.c.key, envelopes.c.sealed)
-    .join(devices, (devices.c.area == envelopes.c.area) & (devices.c.device == envelopes.c.device))
-    .where(
-        envelopes.c.area == bindparam("area"),
-        envelopes.c.device == bindparam("device"),
-        envelopes.c.counter == bindparam("counter"),
-        envelopes.c.hash == bindparam("hash"),
-    )
-)
-_OPENING = select(openings.c.data).where(
-    openings.c.area == bindparam("area"),
-    openings.c.device == bindparam("device"),
-    openings.c.hash == bindparam("hash"),
-)
 
 _HERE: list[Inline] = []
 _MANNERS = 19

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
     from sync_server.enrol import Device
     from sync_server.store.engine import Tx
 
-STRETCH = 512
+STRETCH = 2048
 """Submissions that are looked up at once."""
-TOGETHER = 64
+TOGETHER = 128
 """Verdicts that are written in one transaction."""
 _START = (0, "", 0, "")
 _RETRY_S = 5.0

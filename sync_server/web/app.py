@@ -49,8 +49,10 @@ def create_app(desk: Desk) -> Flask:
 
     @app.after_request
     def _guard(reply: Response) -> Response:
-        for name, value in _HEADERS.items():
-            reply.headers.setdefault(name, value)
+        # Programs read what the devices' door says: a slow link need not carry rules for browsers.
+        names = ("X-Content-Type-Options",) if request.path.startswith("/sync/") else _HEADERS
+        for name in names:
+            reply.headers.setdefault(name, _HEADERS[name])
         if not request.path.startswith("/static/"):
             # Pages and answers hold personal data: no cache may keep them.
             reply.headers.setdefault("Cache-Control", "no-store")

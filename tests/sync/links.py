@@ -60,6 +60,8 @@ class Link:
     cuts: int = 0
     connections: int = 0
     _open: list[socket.socket] = field(default_factory=list)
+    _free: list[float] = field(default_factory=lambda: [0.0, 0.0])
+    _line: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
     def running(self) -> Iterator[int]:
@@ -99,7 +101,6 @@ class Link:
         under_way: queue.Queue = queue.Queue(64)
         arriving = threading.Thread(target=self._arrive, args=(other, under_way), daemon=True)
         arriving.start()
-        free = 0.0
         with suppress(OSError):
             while data := one.recv(PIECE):
                 with lock:
@@ -110,10 +111,12 @@ class Link:
                     self.up += len(data)
                 else:
                     self.down += len(data)
-                # The line's rate holds the bytes back one after the other, its length all alike.
-                free = max(free, time.monotonic()) + (
-                    len(data) * 8 / self.bits_s if self.bits_s else 0
-                )
+                # The line's rate holds the bytes of all connections back one after the other, its
+                # length all alike.
+                with self._line:
+                    free = max(self._free[upward], time.monotonic())
+                    free += len(data) * 8 / self.bits_s if self.bits_s else 0
+                    self._free[upward] = free
                 under_way.put((free + self.rtt_s / 2, data))
                 if torn:
                     self.cuts += 1

@@ -15,7 +15,7 @@ class Afar(Tablet):
     """A tablet whose wire is HTTP through a link; it is enrolled at the office's desk."""
 
     def through(self, port: int) -> sync.Outcome:
-        wire = transport.Http(f"http://127.0.0.1:{port}", read_s=20)
+        wire, second = (transport.Http(f"http://127.0.0.1:{port}", read_s=20) for _ in range(2))
         steady = time.monotonic
         try:
             return sync.Run(
@@ -27,10 +27,12 @@ class Afar(Tablet):
                     new_id=self.new_id,
                     luck=lambda: 0.0,
                     sleep=lambda wait_s: time.sleep(min(wait_s, 0.05)),
+                    beside=lambda: sync.link_of(self.store, second, self.now_ms),
                 )
             ).sync()
         finally:
             wire.renew()
+            second.renew()
 
 
 @pytest.fixture
@@ -78,6 +80,17 @@ def test_a_cut_link_carries_little_more_than_an_uncut_one(office, tablet, tmp_pa
     tablet.check_done()
     other.check_done()
     other.store.close()
+
+
+def test_a_long_sync_over_two_connections_ends_with_the_news(office, tablet):
+    for number in range(1500):
+        tablet.finish(size=77 if number == 700 else 5)
+    outcome, link = through(office, tablet)
+    assert outcome.synced
+    assert link.connections == 2
+    assert [one["counter"] for one in outcome.refused] == [701]
+    assert outcome.checking == 0
+    assert tablet.receipts() == set(tablet.made)
 
 
 def test_a_slow_link_that_loses_finishes(office, tablet):
