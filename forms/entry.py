@@ -6,11 +6,13 @@ import math
 import re
 from collections import deque
 from dataclasses import dataclass, field
+from functools import lru_cache
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
 from forms.choices import Choice, offered, values
 from forms.finish import Submission, finished, serialized
+from forms.graph import route
 from forms.instance import (
     Cell,
     below,
@@ -122,6 +124,18 @@ class WrongForm(ValueError):
 _STEP = re.compile(r"(@?)(?:[\w.-]+:)?([\w.-]+)(?:\[(\d+)\])?")
 
 
+@lru_cache(4096)
+def _steps(ref: str) -> tuple[tuple[str, str, int | None], ...]:
+    """Of each step of a reference the sign, the name and the position. Raises NoSuchNode."""
+    found = []
+    for step in ref.strip("/").split("/"):
+        matched = _STEP.fullmatch(step)
+        if matched is None:
+            raise NoSuchNode(f"{ref}: {step!r} names no node")
+        found.append((matched[1], matched[2], int(matched[3]) if matched[3] else None))
+    return tuple(found)
+
+
 class Entry:
     """One interview. Also the world that its expressions see (forms.language.Env)."""
 
@@ -142,7 +156,6 @@ class Entry:
         self._removed: list[str] = []
         self._moment: datetime | None = None
         self._last_saved: Node | None = None
-        self._routes: dict[tuple[int, Path], tuple[int, Path]] = {}
         self._taken: dict[Cell, str] = {}
         self._deep = 0
         self._begun = False
@@ -441,32 +454,26 @@ class Entry:
 
     def find(self, ref: str) -> Cell:
         """The node at a reference like /data/member[2]/name. Raises NoSuchNode."""
-        steps = ref.strip("/").split("/")
-        here: Cell | None = None
-        for number, step in enumerate(steps):
-            matched = _STEP.fullmatch(step)
-            if matched is None:
-                raise NoSuchNode(f"{ref}: {step!r} names no node")
-            sign, name, position = matched[1], matched[2], matched[3]
-            if number == 0:
-                if name != self.root.name:
-                    raise NoSuchNode(f"{ref}: the form's data is /{self.root.name}")
-                here = self.root
-                continue
-            assert here is not None
+        here = self.root
+        (_, name, _), *steps = _steps(ref)
+        if name != here.name:
+            raise NoSuchNode(f"{ref}: the form's data is /{here.name}")
+        for sign, name, place in steps:
             if sign:
                 found = here.attrs.get(name)
             else:
                 siblings = here.kids.get(name, ())
-                repeats = here.defn.by_name.get(name)
-                if repeats is not None and repeats.repeat is not None and position is None:
-                    raise NoSuchNode(f"{ref}: say which instance of {name}, as {name}[1]")
-                place = int(position or 1)
-                found = siblings[place - 1] if 1 <= place <= len(siblings) else None
+                if place is None:
+                    inner = here.defn.by_name.get(name)
+                    if inner is not None and inner.repeat is not None:
+                        raise NoSuchNode(f"{ref}: say which instance of {name}, as {name}[1]")
+                    found = siblings[0] if siblings else None
+                else:
+                    found = siblings[place - 1] if 1 <= place <= len(siblings) else None
             if found is None:
+                step = f"{sign}{name}" if place is None else f"{name}[{place}]"
                 raise NoSuchNode(f"{ref}: there is no {step} in {ref_of(here)}")
             here = found  # type: ignore[assignment]
-        assert here is not None
         return here
 
     def _repeat_at(self, ref: str) -> tuple[Cell, Definition]:
@@ -484,28 +491,12 @@ class Entry:
 
     def _route(self, source: Definition, target: Definition) -> tuple[int, Path]:
         """From a node of one kind to those of another: so many up, then down by names."""
-        key = (source.number, target.path)
-        found = self._routes.get(key)
+        key = (source, target)
+        found = self.form.routes.get(key)
         if found is None:
-            shared = 0
-            for one, other in zip(source.path, target.path, strict=False):
-                if one != other:
-                    break
-                shared += 1
-            found = (len(source.path) - shared, target.path[shared:])
-            self._routes[key] = found
+            found = route(source.path, target.path)
+            self.form.routes[key] = found
         return found
-
-    def _targets(self, compiled: Compiled, target: Definition, node: Cell) -> list[Cell]:
-        if compiled.crosses and target.repeats_above:
-            return below(self.root, target.path[1:])
-        climb, names = self._route(node.defn, target)
-        here = node
-        for _ in range(climb):
-            if here.parent is None:
-                break
-            here = here.parent  # type: ignore[assignment]
-        return below(here, names)
 
     def _wait(self, rule: Rule, node: Cell) -> None:
         waiting = self._pending.get(rule.rank)
@@ -517,9 +508,9 @@ class Entry:
 
     def _spread(self, node: Cell) -> None:
         """All who read this node must look again."""
-        for rule in self.form.graph.readers.get(node.defn.path, ()):
-            for target in self._targets(rule.compiled, rule.target, node):
-                self._wait(rule, target)
+        for way in self.form.graph.to_readers[node.defn]:
+            for target in way.ends(node, self.root):
+                self._wait(way.reader, target)
 
     def _give(self, node: Cell, text: str) -> None:
         """A value from outside the rules: a person's, or an action's."""
@@ -527,9 +518,9 @@ class Entry:
         self._touched[node] = None
         self._spread(node)
         if self.dialect.recalculates_on_same_value:
-            for rule in self.form.graph.fresh.get(node.defn.path, ()):
-                for target in self._targets(rule.compiled, rule.target, node):
-                    self._wait(rule, target)
+            for way in self.form.graph.to_fresh[node.defn]:
+                for target in way.ends(node, self.root):
+                    self._wait(way.reader, target)
 
     def _run(self) -> None:
         heap, pending, rules = self._heap, self._pending, self._rules
@@ -806,16 +797,17 @@ class Entry:
 
     def _suspects(self) -> list[Cell]:
         """The selects whose choices hang on what this act has touched."""
-        choosers = self.form.watched().choosers
+        graph = self.form.watched()
         found: dict[Cell, None] = {}
-        if not choosers:
+        if not graph.choosers:
             return []
+        choosers = graph.to_choosers
         nodes = list(self._touched)
         for made in self._added:
             nodes.extend(everything(made))
         for node in nodes:
-            for watcher in choosers.get(node.defn.path, ()):
-                for target in self._targets(watcher.compiled, watcher.target, node):
+            for way in choosers[node.defn]:
+                for target in way.ends(node, self.root):
                     found[target] = None
             if node.defn.select and node.relevant:
                 control = node.defn.control
@@ -888,9 +880,10 @@ class Entry:
     def _told(self, answered_node: Cell | None) -> Changed:
         graph = self.form.watched()
         seen: dict[Cell, None] = dict(self._touched)
+        watchers = graph.to_watchers
         for node in self._touched:
-            for watcher in graph.watchers.get(node.defn.path, ()):
-                for target in self._targets(watcher.compiled, watcher.target, node):
+            for way in watchers[node.defn]:
+                for target in way.ends(node, self.root):
                     seen[target] = None
         for made in self._added:
             for node in everything(made):
@@ -898,8 +891,8 @@ class Entry:
         if (self._added or self._removed) and graph.watchers:
             for made in self._added:
                 for node in everything(made):
-                    for watcher in graph.watchers.get(node.defn.path, ()):
-                        for target in self._targets(watcher.compiled, watcher.target, node):
+                    for way in watchers[node.defn]:
+                        for target in way.ends(node, self.root):
                             seen[target] = None
         fault = None
         if answered_node is not None:

@@ -111,6 +111,8 @@ class Form:
         self.controls: tuple[Control, ...] = tuple(reader.controls)
         self.actions: tuple[Action, ...] = tuple(reader.actions)
         self.graph = Graph(self.by_path, tolerant=dialect == "webforms")
+        self.routes: dict[tuple[Definition, Definition], tuple[int, Path]] = {}
+        """The ways between definitions that entries have gone already."""
         reader.problems.extend(self.graph.problems)
         if reader.problems:
             raise BrokenForm(tuple(reader.problems), form=self.title)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
+from forms.instance import below
 from forms.problems import Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from forms.instance import Cell
     from forms.language import Compiled
     from forms.model import Definition, Path
 
@@ -45,6 +47,60 @@ class Watcher:
         self.compiled = compiled
 
 
+R = TypeVar("R", Rule, Watcher)
+
+
+class Way(Generic[R]):
+    """From the nodes of one definition to those of a reader: so many up, then down by names; or
+    to all that the entry has (`everywhere`), where the reader looks at other instances too.
+    """
+
+    __slots__ = ("climb", "everywhere", "names", "reader")
+
+    def __init__(self, source: Definition, reader: R) -> None:
+        target = reader.target
+        self.reader: R = reader
+        self.everywhere = reader.compiled.crosses and bool(target.repeats_above)
+        if self.everywhere:
+            self.climb, self.names = 0, target.path[1:]
+        else:
+            self.climb, self.names = route(source.path, target.path)
+
+    def ends(self, node: Cell, root: Cell) -> list[Cell]:
+        """The reader's nodes as `node`, which has changed, finds them."""
+        here = root if self.everywhere else node
+        for _ in range(self.climb):
+            if here.parent is None:
+                break
+            here = here.parent  # type: ignore[assignment]
+        return below(here, self.names)
+
+
+class Ways(dict["Definition", tuple[Way[R], ...]]):
+    """From each definition the ways to all that read it, found when they are first asked for:
+    every answer asks, and the form's design alone decides.
+    """
+
+    def __init__(self, readers: Mapping[Path, Sequence[R]]) -> None:
+        super().__init__()
+        self._readers: Mapping[Path, Sequence[R]] = readers
+
+    def __missing__(self, source: Definition) -> tuple[Way[R], ...]:
+        made = tuple(Way(source, one) for one in self._readers.get(source.path, ()))
+        self[source] = made
+        return made
+
+
+def route(source: Path, target: Path) -> tuple[int, Path]:
+    """From a node at one path to those at another: so many up, then down by names."""
+    shared = 0
+    for one, other in zip(source, target, strict=False):
+        if one != other:
+            break
+        shared += 1
+    return len(source) - shared, target[shared:]
+
+
 class Graph:
     """The rules of a form in the order in which they are worked out, and who reads what."""
 
@@ -72,6 +128,10 @@ class Graph:
         self.watchers: dict[Path, list[Watcher]] = {}
         self.choosers: dict[Path, list[Watcher]] = {}
         """Of the watchers, those whose choices change with the node."""
+        self.to_readers = Ways(self.readers)
+        self.to_fresh = Ways(self.fresh)
+        self.to_watchers = Ways(self.watchers)
+        self.to_choosers = Ways(self.choosers)
 
     def watch(self, watcher: Watcher) -> None:
         if watcher.kind == "choices":

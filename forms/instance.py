@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 from forms.tree import Node
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from forms.model import Definition, Path, Seed
 
 
@@ -100,20 +98,16 @@ def remove(gone: Cell) -> None:
 
 def ref_of(node: Cell) -> str:
     """Where the node stands, with positions at repeats only: /data/member[2]/name."""
-    parts: list[str] = []
-    here: Cell | None = node
-    while here is not None and here.defn is not None:
-        definition = here.defn
-        if definition.is_attribute:
-            parts.append("@" + definition.name)
-        elif definition.repeat is not None and here.parent is not None:
-            place = position_of(here)
-            parts.append(f"{definition.name}[{place}]")
-        else:
-            parts.append(definition.name)
-        here = here.parent  # type: ignore[assignment]
-    parts.append("")
-    return "/".join(reversed(parts))
+    definition = node.defn
+    if not definition.repeats_above:
+        return definition.ref
+    parent = node.parent
+    step = definition.path[-1]
+    if parent is None:
+        return f"/{step}"
+    if definition.repeat is not None:
+        step = f"{step}[{position_of(node)}]"
+    return f"{ref_of(parent)}/{step}"  # type: ignore[arg-type]
 
 
 def position_of(node: Cell) -> int:
@@ -129,12 +123,22 @@ def position_of(node: Cell) -> int:
     return len(siblings) + 1
 
 
-def everything(node: Cell) -> Iterator[Cell]:
+def everything(node: Cell) -> list[Cell]:
     """The node, its attributes and all below, in document order."""
-    yield node
-    yield from node.attrs.values()  # type: ignore[misc]
+    found = [node]
+    _gather(node, found)
+    return found
+
+
+def _gather(node: Cell, found: list[Cell]) -> None:
+    # A list that grows is half the work of generators within generators, and every act of an
+    # entry asks for all of some instance.
+    if node.attrs:
+        found.extend(node.attrs.values())  # type: ignore[arg-type]
     for kid in node.children:
-        yield from everything(kid)  # type: ignore[arg-type]
+        found.append(kid)  # type: ignore[arg-type]
+        if kid.children or kid.attrs:
+            _gather(kid, found)  # type: ignore[arg-type]
 
 
 def below(node: Cell, names: Path) -> list[Cell]:

@@ -150,7 +150,6 @@ class Definition:
         "extra",
         "is_attribute",
         "itext_constraint",
-        "local",
         "name",
         "namespace",
         "number",
@@ -160,6 +159,7 @@ class Definition:
         "preload",
         "preload_parameters",
         "readonly",
+        "ref",
         "relevant",
         "repeat",
         "repeats_above",
@@ -185,8 +185,9 @@ class Definition:
         is_attribute: bool = False,
     ) -> None:
         self.path = path
-        self.local = path[-1].removeprefix("@")
-        self.name = self.local
+        self.ref: str = (parent.ref if parent is not None else "") + "/" + path[-1]
+        """The path as people write it, without positions: /data/member/name."""
+        self.name = path[-1].removeprefix("@")
         self.parent = parent
         self.namespace = namespace
         self.prefix = prefix
@@ -215,11 +216,6 @@ class Definition:
         self.seed: Seed | None = None
         self.template: Seed | None = None
         self.rules: tuple[object, ...] = ()
-
-    @property
-    def ref(self) -> str:
-        """The path as people write it, without positions: /data/member/name."""
-        return "/" + "/".join(self.path)
 
     @property
     def is_group(self) -> bool:
