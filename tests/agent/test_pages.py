@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import shutil
-import threading
 import time
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import pytest
 from field_agent.web import door
 from tests.agent.test_register import FORM, clock, compiled, desk, programme, sample
 from tests.device.small import opened
+from tests.serving import serving
 
 __all__ = ["clock", "compiled", "desk", "programme"]
 
@@ -123,14 +123,8 @@ def browser():
 
 @pytest.fixture
 def address(session):
-    from waitress.server import create_server
-
-    server = create_server(door.build(session), host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield f"http://127.0.0.1:{server.effective_port}"
-    server.close()
-    thread.join(5)
+    with serving(door.build(session), threads=2) as port:
+        yield f"http://127.0.0.1:{port}"
 
 
 GIVE = """

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from sync_server.web.sync import blueprint
+from tests.serving import serving
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,24 +25,11 @@ PIECE = 4096
 @contextmanager
 def served(desk) -> Iterator[int]:
     """The office's door on a real port of this machine."""
-    import logging
-
-    from waitress.server import create_server
-
-    logging.getLogger("waitress").setLevel(logging.CRITICAL)
     app = Flask("office")
     app.logger.disabled = True
     app.register_blueprint(blueprint(desk))
-    server = create_server(
-        app, host="127.0.0.1", port=0, threads=4, clear_untrusted_proxy_headers=False
-    )
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    try:
-        yield server.effective_port
-    finally:
-        server.close()
-        thread.join(5)
+    with serving(app) as port:
+        yield port
 
 
 @dataclass
@@ -60,24 +48,39 @@ class Link:
     cuts: int = 0
     connections: int = 0
     _open: list[socket.socket] = field(default_factory=list)
+    _hands: list[threading.Thread] = field(default_factory=list)
     _free: list[float] = field(default_factory=lambda: [0.0, 0.0])
     _line: threading.Lock = field(default_factory=threading.Lock)
+    _ended: threading.Event = field(default_factory=threading.Event)
 
     @contextmanager
     def running(self) -> Iterator[int]:
+        """Every thread has ended and every socket is closed when this is left."""
         self._luck = random.Random(self.seed)
         listener = socket.create_server(("127.0.0.1", 0))
-        threading.Thread(target=self._accept, args=(listener,), daemon=True).start()
+        accepting = threading.Thread(target=self._accept, args=(listener,), daemon=True)
+        accepting.start()
         try:
             yield listener.getsockname()[1]
         finally:
-            # Closing alone does not wake the thread that waits in accept.
-            with suppress(OSError):
-                listener.shutdown(socket.SHUT_RDWR)
+            self._ended.set()
+            # Shutting down wakes whoever waits in accept, recv or send; a close would pull the
+            # number from under them.
+            _shut(listener)
+            accepting.join()
             listener.close()
             for one in self._open:
-                with suppress(OSError):
-                    one.close()
+                _shut(one)
+            for hand in self._hands:
+                hand.join()
+            for one in self._open:
+                one.close()
+
+    def _start(self, work, *given) -> threading.Thread:
+        hand = threading.Thread(target=work, args=given, daemon=True)
+        self._hands.append(hand)
+        hand.start()
+        return hand
 
     def _accept(self, listener: socket.socket) -> None:
         while True:
@@ -85,22 +88,24 @@ class Link:
                 near, _ = listener.accept()
             except OSError:
                 return
+            self._open.append(near)
+            try:
+                far = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                _shut(near)
+                continue
+            self._open.append(far)
             self.connections += 1
-            far = socket.create_connection(("127.0.0.1", self.target))
-            self._open += [near, far]
             budget = [self.cut_every or 1 << 60]
             if self.loss and self._luck.random() < self.loss:
                 budget = [min(budget[0], self._luck.randrange(200, 60_000))]
             lock = threading.Lock()
             for one, other, upward in ((near, far, True), (far, near, False)):
-                threading.Thread(
-                    target=self._pump, args=(one, other, upward, budget, lock), daemon=True
-                ).start()
+                self._start(self._pump, one, other, upward, budget, lock)
 
     def _pump(self, one, other, upward, budget, lock) -> None:
         under_way: queue.Queue = queue.Queue(64)
-        arriving = threading.Thread(target=self._arrive, args=(other, under_way), daemon=True)
-        arriving.start()
+        arriving = self._start(self._arrive, other, under_way)
         with suppress(OSError):
             while data := one.recv(PIECE):
                 with lock:
@@ -122,17 +127,20 @@ class Link:
                     self.cuts += 1
                     break
         under_way.put((0.0, b""))
-        arriving.join(60)
+        arriving.join()
         for each in (one, other):
-            with suppress(OSError):
-                each.shutdown(socket.SHUT_RDWR)
+            _shut(each)
 
-    @staticmethod
-    def _arrive(other: socket.socket, under_way: queue.Queue) -> None:
+    def _arrive(self, other: socket.socket, under_way: queue.Queue) -> None:
         while True:
             due, data = under_way.get()
             if not data:
                 return
-            time.sleep(max(0.0, due - time.monotonic()))
+            self._ended.wait(max(0.0, due - time.monotonic()))
             with suppress(OSError):
                 other.sendall(data)
+
+
+def _shut(one: socket.socket) -> None:
+    with suppress(OSError):
+        one.shutdown(socket.SHUT_RDWR)

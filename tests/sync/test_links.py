@@ -5,8 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
+from flask import Flask
 
 from field_agent import sync, transport
+from tests.serving import serving
 from tests.sync.links import Link, served
 from tests.sync.world import Office, Tablet
 
@@ -102,11 +104,6 @@ def test_a_slow_link_that_loses_finishes(office, tablet):
 
 
 def test_a_page_of_a_hotel_is_not_believed(office, tablet):
-    from flask import Flask
-    from waitress.server import create_server
-
-    from tests.sync.links import threading
-
     tablet.finish()
     hotel = Flask("hotel")
 
@@ -115,12 +112,10 @@ def test_a_page_of_a_hotel_is_not_believed(office, tablet):
     def sign_in(path):
         return "<h1>Welcome! Please sign in.</h1>"
 
-    server = create_server(hotel, host="127.0.0.1", port=0)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    with pytest.raises(transport.Unreachable, match="is not the server that enrolled this device"):
-        tablet.through(server.effective_port)
-    server.close()
-    thread.join(5)
+    with (
+        serving(hotel) as port,
+        pytest.raises(transport.Unreachable, match="is not the server that enrolled this device"),
+    ):
+        tablet.through(port)
     tablet.check()
     assert tablet.receipts() == set()
