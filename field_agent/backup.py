@@ -6,8 +6,9 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from field_agent import vault as keys
-from field_agent.store import NotEnrolled
+from field_agent.files import private_file, sync_folder
+from field_agent.seal import FileSealer, choose, seal_to
+from field_agent.trouble import NotEnrolled
 from schemas.envelope import (
     BackupHeader,
     backup_info,
@@ -46,8 +47,8 @@ def write(store: Store, file: Path, *, made: str) -> Backup:
     identity = store.identity
     if identity is None:
         raise NotEnrolled("a backup is sealed to the programme's key: enrol this device first")
-    key = keys.choose(store.sealing_keys)
-    sealer = keys.FileSealer()
+    key = choose(store.sealing_keys)
+    sealer = FileSealer()
     header = BackupHeader(
         key.suite,
         key.id,
@@ -57,11 +58,11 @@ def write(store: Store, file: Path, *, made: str) -> Backup:
         identity.fingerprint,
     )
     prefix = header.prefix()
-    start = backup_start(header, keys.seal_to(key, sealer.key, backup_info(prefix)))
+    start = backup_start(header, seal_to(key, sealer.key, backup_info(prefix)))
     counts = dict.fromkeys(("opening", "envelope", "draft", "attachment", "draft-file"), 0)
     fresh = file.with_name(file.name + ".part")
     digest = hashlib.sha256()
-    with store.snapshot(), keys.private_file(fresh) as out:
+    with store.snapshot(), private_file(fresh) as out:
         digest.update(start)
         out.write(start)
         for chunk in sealer.seal(_items(store, counts)):
@@ -70,7 +71,7 @@ def write(store: Store, file: Path, *, made: str) -> Backup:
         out.write(store.vault.sign(backup_signed(digest.digest())))
         size = out.tell()
     fresh.replace(file)
-    keys.sync_folder(file.resolve().parent)
+    sync_folder(file.resolve().parent)
     return Backup(
         counts["envelope"], counts["draft"], counts["attachment"] + counts["draft-file"], size
     )

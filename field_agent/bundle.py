@@ -7,8 +7,9 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from field_agent import vault as keys
-from field_agent.store import Form, Missing
+from field_agent.files import private_file, sync_folder
+from field_agent.seal import verify
+from field_agent.store import Form
 from field_agent.sync import (
     BATCH_MAX,
     Outcome,
@@ -17,6 +18,7 @@ from field_agent.sync import (
     prepare,
     take,
 )
+from field_agent.trouble import Missing
 from schemas import bundle as layout
 from schemas.messages import unpack_reply
 from schemas.problems import Refused
@@ -50,7 +52,7 @@ def pack(store: Store, file: Path, *, new_id: Callable[[], str], now_ms: int) ->
     """
     who = enrolled(store)
     fresh = file.with_name(file.name + ".part")
-    with keys.private_file(fresh) as out:
+    with private_file(fresh) as out:
         header = {"device": who.device, "area": who.area, "server": who.fingerprint, "made": now_ms}
         writer = layout.Writer(out, layout.BUNDLE, header)
         entries = 0
@@ -74,7 +76,7 @@ def pack(store: Store, file: Path, *, new_id: Callable[[], str], now_ms: int) ->
         writer.end(sign)
         size = out.tell()
     fresh.replace(file)
-    keys.sync_folder(file.absolute().parent)
+    sync_folder(file.absolute().parent)
     return Packed(entries, files, size)
 
 
@@ -139,7 +141,7 @@ def _reply(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
         )
     if head.get("server") != who.fingerprint or head.get("device") != who.device:
         raise Refused("bundle-foreign", "the reply is of another server, or for another device")
-    if not keys.verify(who.server_key, reader.signature, bundle_bytes(reader.sha256)):
+    if not verify(who.server_key, reader.signature, bundle_bytes(reader.sha256)):
         raise Refused("signature-wrong", "the reply is not signed by this device's server")
     made = {one["for"]: one for one in store.kept(MADE, [])}.get(str(head.get("for", "")), {})
     rounds: list[dict[str, Any]] = made.get("rounds", [])

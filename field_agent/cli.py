@@ -25,8 +25,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scri
 
 # What is told in one sentence and ends with exit 1. By name, so that nothing is imported for it.
 TOLD = {
-    "field_agent.vault": {"Locked"},
-    "field_agent.store": {"DiskFull", "Busy", "Missing", "NotEnrolled"},
+    "field_agent.trouble": {"Locked", "CannotSeal", "DiskFull", "Busy", "Missing", "NotEnrolled"},
     "field_agent.transport": {"Unreachable"},
     "field_agent.session": {"Open"},
     "field_agent.register": {"RefusedAnswer", "NoSuchQuestion"},
@@ -59,9 +58,10 @@ class Device:
 
     def unlock(self) -> Vault:
         from field_agent import vault
+        from field_agent.trouble import NotSetUp
 
         if not vault.exists(self.home):
-            raise vault.NotSetUp(
+            raise NotSetUp(
                 f"no device at {self.home}: set it up with field-agent enrol URL --code CODE"
             )
         return vault.unlock(self.home, self.passphrase())
@@ -393,7 +393,7 @@ def _ask(interview: Any) -> Finished | None:
 
 
 def _draft(store: Store, begun: str) -> str:
-    from field_agent.store import Missing
+    from field_agent.trouble import Missing
 
     found = [one.draft for one in store.drafts() if one.draft.startswith(begun)]
     if len(found) != 1:

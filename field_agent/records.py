@@ -8,7 +8,8 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from conflict.change import EXISTS, YES, from_json
-from field_agent.store import Missing, Record
+from field_agent.store import Record
+from field_agent.trouble import Missing
 from forms.claims import BadClaim, claims
 
 if TYPE_CHECKING:

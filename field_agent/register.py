@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from field_agent.records import dataset_csv, dots_seen
-from field_agent.store import Missing
+from field_agent.trouble import Missing
 from forms import Context, Entry, Fault, Form, Unfinished
 
 if TYPE_CHECKING:

@@ -9,10 +9,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from field_agent import vault as keys
 from field_agent.records import fold
-from field_agent.store import Batch, Form, Missing, NotEnrolled
+from field_agent.seal import verify
+from field_agent.store import Batch, Form
 from field_agent.transport import BLOBS, ROUND, SOFTWARE, Link, Unreachable
+from field_agent.trouble import Missing, NotEnrolled, Revoked
 from schemas.envelope import SealingKey
 from schemas.frames import MAX_BATCH, digest
 from schemas.messages import RoundReply, RoundRequest, pack_round, unpack_reply
@@ -331,7 +332,7 @@ def _receipts(store: Store, who: Identity, reply: RoundReply) -> set[int]:
             count=len(held),
             held=digest,
         )
-        if keys.verify(who.server_key, given, signed):
+        if verify(who.server_key, given, signed):
             kept = {
                 "epoch": epoch,
                 "batch": reply.batch,
@@ -498,7 +499,7 @@ class Run:
         """Everything there is to do, until it is done or patience ends.
 
         Raises `Unreachable` (what was done is kept, the rest is sent next time), `Refused` where the
-        server will not have this device or program, `vault.Revoked` after erasing the key.
+        server will not have this device or program, `Revoked` after erasing the key.
         """
         try:
             self._rounds()
@@ -511,7 +512,7 @@ class Run:
             if error.problem.code == "device-revoked":
                 reason = error.problem.detail or "by the server"
                 self._store.revoke(reason)
-                raise keys.Revoked(
+                raise Revoked(
                     f"the server has revoked this device ({reason}): its key was erased; "
                     "what was received before is kept there"
                 ) from error

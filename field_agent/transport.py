@@ -7,7 +7,7 @@ import hmac
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
-from field_agent.vault import verify
+from field_agent.seal import verify
 from schemas.frames import MAX_BODY, unpack
 from schemas.messages import EnrolReply, EnrolRequest, pack_enrol, unpack_enrol_reply
 from schemas.problems import PROBLEMS, Refused

@@ -1,12 +1,11 @@
 """The device's keys: wrapped by the passphrase, and used to seal, to sign and to open the store.
 
-The only file here that knows cryptography. The store's 256-bit key is random; `key.json` holds it
-wrapped (AES-256-GCM) under Argon2id of the passphrase. There is no way to open a store without it.
+The store's 256-bit key is random; `key.json` holds it wrapped (AES-256-GCM) under Argon2id of the
+passphrase. There is no way to open a store without it.
 """
 
 from __future__ import annotations
 
-import base64
 import ctypes
 import fcntl
 import hashlib
@@ -18,91 +17,40 @@ import time
 import unicodedata
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
-from cryptography.exceptions import InvalidSignature, InvalidTag, UnsupportedAlgorithm
-from cryptography.hazmat.primitives import hashes, hpke
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey, MLKEM768PublicKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from schemas.envelope import (
-    BODY_NONCE,
-    CHAIN_INFO,
-    CHAIN_KEY_BYTES,
-    CHUNK,
-    CLASSIC,
-    FILE_KEY_BYTES,
-    HYBRID,
-    MESSAGE_INFO,
-    SESSION_MAX,
-    SealingKey,
-    SessionHeader,
-    chunk_nonce,
-    envelope_hash,
-    session_info,
+from field_agent.files import write_whole
+from field_agent.seal import Session, open_for
+from field_agent.trouble import (
+    AlreadySetUp,
+    Damaged,
+    Locked,
+    NotSetUp,
+    Revoked,
+    WeakPassphrase,
+    WrongPassphrase,
 )
+from schemas.envelope import SESSION_MAX
 from schemas.frames import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from schemas.envelope import Header
+    from field_agent.seal import Seal
+    from schemas.envelope import Header, SealingKey
 
 KEY_FILE = "key.json"
 PASSPHRASE_LETTERS_MIN = 8
 FREE_TRIES = 3
 DELAY_S_MAX = 3600
 _VERSION = 1
-_MLKEM_PUBLIC = 1184
-
-
-class Locked(Exception):
-    """The store stays closed; nothing in it was changed or lost."""
-
-
-class NotSetUp(Locked):
-    """There is no device at this place yet."""
-
-
-class AlreadySetUp(Locked):
-    """A device lives at this place: it is never overwritten."""
-
-
-class WeakPassphrase(Locked):
-    """The passphrase is too short to be worth its Argon2id."""
-
-
-class WrongPassphrase(Locked):
-    """The passphrase does not fit; the next try counts after `wait_s` seconds."""
-
-    def __init__(self, wait_s: float, *, tried: bool) -> None:
-        self.wait_s = wait_s
-        self.tried = tried
-        self.text = "the passphrase does not fit" if tried else "too many wrong passphrases"
-        pause = f"; try again in {wait_s:.0f} s" if wait_s else "; try again"
-        super().__init__(self.text + pause)
-
-
-class Revoked(Locked):
-    """The server withdrew this device: its key was erased, and no passphrase opens it again."""
-
-
-class LeaseEnded(Locked):
-    """Out of contact for too long, or the clock went back: a round opens the store again."""
-
-
-class Damaged(Locked):
-    """The disk gave back other bytes than were written; it is said where."""
-
-
-class CannotSeal(Locked):
-    """None of the programme's keys can be used by this machine's OpenSSL."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,57 +189,6 @@ def _held(home: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def write_whole(place: Path, data: bytes, *, shred: bool = False) -> None:
-    """Replace a file so that a power cut leaves the old or the new one, whole, for its owner only.
-
-    With `shred` the old file's bytes are overwritten after the new ones are safe.
-    """
-    fresh = place.with_name(place.name + ".new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        os.fchmod(handle, 0o600)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(handle, view) :]
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-    old = os.open(place, os.O_WRONLY | os.O_CLOEXEC) if shred and place.exists() else None
-    try:
-        fresh.replace(place)
-        sync_folder(place.parent)
-        if old is not None:
-            os.pwrite(old, bytes(os.fstat(old).st_size), 0)
-            os.fsync(old)
-    finally:
-        if old is not None:
-            os.close(old)
-
-
-@contextmanager
-def private_file(place: Path) -> Iterator[BinaryIO]:
-    """A new file for its owner only, on the disk when the block ends; gone if the block fails."""
-    handle = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            os.fchmod(handle, 0o600)
-            yield file
-            file.flush()
-            os.fsync(handle)
-    except BaseException:
-        place.unlink(missing_ok=True)
-        raise
-
-
-def sync_folder(folder: Path) -> None:
-    """Make the names in a folder as durable as its files."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _good(passphrase: str) -> None:
     if len(passphrase) < PASSPHRASE_LETTERS_MIN:
         raise WeakPassphrase(f"a passphrase has at least {PASSPHRASE_LETTERS_MIN} letters")
@@ -383,7 +280,7 @@ class Vault:
         self._following = following
         self._signer: Ed25519PrivateKey | None = None
         self._box: X25519PrivateKey | None = None
-        self._session: _Session | None = None
+        self._session: Session | None = None
 
     def __repr__(self) -> str:
         return f"Vault({str(self.home)!r})"
@@ -473,7 +370,7 @@ class Vault:
     def open_box(self, sealed: bytes, info: bytes) -> bytes:
         """What was sealed to `box_public` by the suite `CLASSIC`. Raises `Damaged`."""
         try:
-            return _suite(CLASSIC.name).decrypt(sealed, self._open_box(), info=info)
+            return open_for(self._open_box(), sealed, info)
         except (InvalidTag, ValueError) as error:
             raise Damaged("the reply is not for this device, or is damaged") from error
 
@@ -493,14 +390,8 @@ class Vault:
         """
         session = self._session
         if session is None or session.of != (key, device) or session.index == SESSION_MAX:
-            session = self._session = self._begin_session(key, device)
+            session = self._session = Session.begin(key, device, self.sign)
         return session.step()
-
-    def _begin_session(self, key: SealingKey, device: str) -> _Session:
-        chain = bytearray(secrets.token_bytes(CHAIN_KEY_BYTES))
-        prefix = SessionHeader(key.suite, key.id, device, secrets.token_hex(16)).prefix()
-        signed = prefix + seal_to(key, bytes(chain), session_info(prefix))
-        return _Session((key, device), signed + self.sign(signed), chain)
 
     def seal(self, packed: bytes, header: Header, by: Seal) -> bytes:
         """A whole envelope: `packed` sealed by the message key, headed and signed.
@@ -512,59 +403,6 @@ class Vault:
             raise ValueError("the header names another place in the session")
         signed = prefix + by.use(packed, prefix)
         return signed + self.sign(signed)
-
-
-class Seal:
-    """One message key, for one submission; `session` and `index` are for its header."""
-
-    def __init__(self, session: str, opening: bytes, index: int, key: bytearray) -> None:
-        self.session = session
-        self.opening = opening
-        """The session's opening: to be kept and sent with the envelopes that need it."""
-        self.index = index
-        self._key: bytearray | None = key
-
-    def __repr__(self) -> str:
-        return f"Seal({self.session[:8]}, {self.index})"
-
-    def use(self, packed: bytes, prefix: bytes) -> bytes:
-        key, self._key = self._key, None
-        if key is None:
-            raise ValueError("a message key seals once")
-        body = AESGCM(key).encrypt(BODY_NONCE, packed, prefix)
-        key[:] = bytes(len(key))
-        return body
-
-
-class _Session:
-    """A chain key that only moves forward, in memory alone; its opening has the first of them.
-
-    After each step the old chain key is overwritten: what this object holds opens what will be
-    sealed in this session, and nothing that was.
-    """
-
-    def __init__(self, of: tuple[SealingKey, str], opening: bytes, chain: bytearray) -> None:
-        self.of = of
-        self.opening = opening
-        self.hash = envelope_hash(opening)
-        self.index = 0
-        self._chain = chain
-
-    def __repr__(self) -> str:
-        return f"_Session({self.hash[:8]}, {self.index})"
-
-    def step(self) -> Seal:
-        message, following = bytearray(CHAIN_KEY_BYTES), bytearray(CHAIN_KEY_BYTES)
-        _expand(MESSAGE_INFO).derive_into(self._chain, message)
-        _expand(CHAIN_INFO).derive_into(self._chain, following)
-        self._chain[:] = following
-        following[:] = bytes(len(following))
-        self.index += 1
-        return Seal(self.hash, self.opening, self.index - 1, message)
-
-
-def _expand(info: bytes) -> HKDFExpand:
-    return HKDFExpand(hashes.SHA256(), CHAIN_KEY_BYTES, info)
 
 
 @dataclass(frozen=True, slots=True)
@@ -583,104 +421,3 @@ def new_device_keys() -> DeviceKeys:
     signing = Ed25519PrivateKey.generate().private_bytes_raw()
     box = X25519PrivateKey.generate().private_bytes_raw()
     return DeviceKeys(signing, box)
-
-
-def verify(public: bytes, signature: bytes, data: bytes) -> bool:
-    """Whether `signature` is that of the raw Ed25519 key over `data`."""
-    try:
-        Ed25519PublicKey.from_public_bytes(public).verify(signature, data)
-    except (InvalidSignature, ValueError):
-        return False
-    return True
-
-
-# Sealing.
-
-
-@lru_cache(maxsize=1)
-def offers_hybrid() -> bool:
-    """Whether this machine's OpenSSL has ML-KEM-768."""
-    try:
-        MLKEM768PrivateKey.generate()
-    except UnsupportedAlgorithm:
-        return False
-    return True
-
-
-@lru_cache(maxsize=8)
-def _suite(name: str) -> hpke.Suite:
-    kem = {HYBRID.name: hpke.KEM.MLKEM768_X25519, CLASSIC.name: hpke.KEM.X25519}[name]
-    return hpke.Suite(kem, hpke.KDF.HKDF_SHA256, hpke.AEAD.AES_256_GCM)
-
-
-@lru_cache(maxsize=32)
-def _public(key: SealingKey) -> hpke.MLKEM768X25519PublicKey | X25519PublicKey:
-    if key.suite == CLASSIC.name:
-        return X25519PublicKey.from_public_bytes(key.public)
-    return hpke.MLKEM768X25519PublicKey(
-        MLKEM768PublicKey.from_public_bytes(key.public[:_MLKEM_PUBLIC]),
-        X25519PublicKey.from_public_bytes(key.public[_MLKEM_PUBLIC:]),
-    )
-
-
-def seal_to(key: SealingKey, data: bytes, info: bytes) -> bytes:
-    """One HPKE message. Raises `CannotSeal` where this machine has not the key's algorithm."""
-    try:
-        return _suite(key.suite).encrypt(data, _public(key), info=info)
-    except (UnsupportedAlgorithm, ValueError) as error:
-        raise CannotSeal(
-            f"this machine cannot seal by {key.suite}: install a newer cryptography, "
-            f"or let the programme publish a key for {CLASSIC.name}"
-        ) from error
-
-
-def choose(keys: Iterable[SealingKey]) -> SealingKey:
-    """The first of the programme's keys that this machine can seal to. Raises `CannotSeal`."""
-    for key in keys:
-        if key.suite == CLASSIC.name or offers_hybrid():
-            return key
-    raise CannotSeal("the programme has given this device no key that it can seal to; sync first")
-
-
-class FileSealer:
-    """Seals one file under its own random key, chunk by chunk; the marks are known at the end."""
-
-    def __init__(self) -> None:
-        self.key = secrets.token_bytes(FILE_KEY_BYTES)
-        self.size = 0
-        """Plain bytes so far."""
-        self.sealed_size = 0
-        self._sha = hashlib.sha256()
-
-    def __repr__(self) -> str:
-        return f"FileSealer(size={self.size})"
-
-    @property
-    def hash(self) -> str:
-        """SHA-256 in hex of the sealed bytes so far."""
-        return self._sha.hexdigest()
-
-    @property
-    def key_text(self) -> str:
-        return base64.b64encode(self.key).decode()
-
-    def seal(self, pieces: Iterable[bytes]) -> Iterator[bytes]:
-        """The sealed chunks of a file that comes in pieces of any size. Holds two at most."""
-        aead = AESGCM(self.key)
-        waiting = bytearray()
-        number = 0
-        for piece in pieces:
-            waiting += piece
-            # One chunk is held back: only the end tells whether it is the last.
-            while len(waiting) > CHUNK:
-                yield self._chunk(aead, number, bytes(waiting[:CHUNK]), last=False)
-                del waiting[:CHUNK]
-                number += 1
-        yield self._chunk(aead, number, bytes(waiting), last=True)
-
-    def _chunk(self, aead: AESGCM, number: int, plain: bytes, *, last: bool) -> bytes:
-        sealed = aead.encrypt(chunk_nonce(number, last=last), plain, None)
-        self.size += len(plain)
-        self.sealed_size += len(sealed)
-        self._sha.update(sealed)
-        return sealed

@@ -16,9 +16,9 @@ import flask
 
 from field_agent import lease, session
 from field_agent.register import Interview, load
-from field_agent.store import Busy, DiskFull, Missing
 from field_agent.transport import Unreachable
-from field_agent.vault import Locked, clock_ms
+from field_agent.trouble import Busy, DiskFull, Locked, Missing
+from field_agent.vault import clock_ms
 from field_agent.web.page import WORDS, Page, direction, words_for
 from forms import BrokenForm, NoSuchNode, Unfinished
 from schemas.problems import Refused

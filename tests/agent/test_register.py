@@ -22,7 +22,8 @@ from field_agent.register import (
     register,
     tick,
 )
-from field_agent.store import Form, Identity, Missing, Store
+from field_agent.store import Form, Identity, Store
+from field_agent.trouble import Missing
 from forms.xlsform import compile_xlsform
 from schemas import envelope as layout
 from tests.device.opening import ProgrammeKey

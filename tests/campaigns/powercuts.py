@@ -22,8 +22,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from field_agent import vault
-from field_agent.store import Missing, Store
+from field_agent import trouble, vault
+from field_agent.store import Store
+from field_agent.trouble import Missing
 from tests.campaigns import Figures, Violation
 from tests.device.small import NOW, PASSPHRASE, device, openings
 from tests.device.tracing import Call, traced
@@ -190,7 +191,7 @@ def judge(
     """What was lost of the acknowledged acts, or "" if all is there."""
     try:
         store = Store.open(vault.Vault(home, keys[0]), now_ms=NOW)
-    except vault.Locked as error:
+    except trouble.Locked as error:
         return f"the store does not open: {error}"
     with store:
         damage = store.check()

@@ -8,7 +8,7 @@ import json
 import tempfile
 from pathlib import Path
 
-from field_agent import backup, vault
+from field_agent import backup, seal
 from field_agent.store import Form
 from schemas import envelope as layout
 from tests.device.opening import ProgrammeKey
@@ -78,7 +78,7 @@ def main() -> None:
             "file": text(file.read_bytes()),
             "kinds": ["opening", "envelope", "envelope", "attachment", "draft", "draft-file"],
         }
-    sealer = vault.FileSealer()
+    sealer = seal.FileSealer()
     plain = bytes(range(256)) * 2 + b"the end"
     sealed = b"".join(sealer.seal([plain]))
     public = [

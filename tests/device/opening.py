@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.mlkem import MLKEM768PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from field_agent import vault
+from field_agent import seal
 from schemas import envelope as layout
 from schemas import packing
 
@@ -52,7 +52,7 @@ class ProgrammeKey:
     def chain_key(self, opening: bytes, device_public: bytes) -> bytes:
         """The first chain key of a session, its opening's signature checked."""
         found = layout.parse_opening(opening)
-        assert vault.verify(device_public, found.signature, found.signed)
+        assert seal.verify(device_public, found.signature, found.signed)
         return self.open(found.wrapped, found.info)
 
     def submission(
@@ -60,7 +60,7 @@ class ProgrammeKey:
     ) -> layout.Payload:
         """A whole envelope, its signature checked and its seal opened."""
         found = layout.parse(data)
-        assert vault.verify(device_public, found.signature, found.signed)
+        assert seal.verify(device_public, found.signature, found.signed)
         (opening,) = (one for one in openings if sha256(one) == found.header.session)
         chain = self.chain_key(opening, device_public)
         packed = open_body(chain, found)
@@ -73,7 +73,7 @@ class ProgrammeKey:
         begun = layout.parse_backup_start(data)
         signed, signature = data[:-64], data[-64:]
         digest = hashlib.sha256(signed).digest()
-        assert vault.verify(device_public, signature, layout.backup_signed(digest))
+        assert seal.verify(device_public, signature, layout.backup_signed(digest))
         key = self.open(begun.wrapped, layout.backup_info(begun.prefix))
         plain = io.BytesIO(open_file(key, signed[begun.chunks_at :]))
         found = []

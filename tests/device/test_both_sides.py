@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from field_agent import vault
+from field_agent import seal
 from schemas import envelope as layout
 from schemas import packing
 from schemas.problems import Refused
@@ -52,7 +52,7 @@ def test_each_key_that_the_server_publishes_is_one_that_a_device_can_seal_to():
     ]
     assert {key.suite for key in published} == set(layout.SUITES)
     for key in published:
-        sealed = vault.seal_to(key, b"words", b"info")
+        sealed = seal.seal_to(key, b"words", b"info")
         assert keys.rotated(at_ms=2).open(key.id, sealed, b"info") == b"words"
 
 

@@ -12,7 +12,7 @@ from cryptography.exceptions import InvalidTag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from field_agent import vault
+from field_agent import seal
 from schemas import envelope as layout
 from schemas.frames import squeeze
 from schemas.problems import Refused
@@ -74,7 +74,7 @@ def test_whatever_bit_flips_in_an_envelope_it_is_noticed(data):
     except Refused as refused:
         assert refused.problem.code in {"envelope-malformed", "too-large"}
         return
-    assert not vault.verify(plain(vector["device_public"]), found.signature, found.signed)
+    assert not seal.verify(plain(vector["device_public"]), found.signature, found.signed)
     if (found.body, found.prefix) != (good.body, good.prefix):
         with pytest.raises(InvalidTag):
             open_body(chain_of(vector), found)
@@ -94,7 +94,7 @@ def test_whatever_bit_flips_in_an_opening_it_is_noticed(data):
         assert refused.problem.code in {"envelope-malformed", "key-unknown", "too-large"}
         return
     assert found.hash != layout.parse(plain(vector["envelope"])).header.session
-    assert not vault.verify(plain(vector["device_public"]), found.signature, found.signed)
+    assert not seal.verify(plain(vector["device_public"]), found.signature, found.signed)
     if bit // 8 < len(whole) - 64:
         with pytest.raises(InvalidTag):
             key.open(found.wrapped, found.info)
@@ -156,7 +156,7 @@ def test_one_header_has_one_row_of_bytes():
 @given(st.integers(0, 3 * layout.CHUNK + 1), st.integers(1, 100_000))
 def test_a_file_of_any_size_comes_back_and_its_sealed_size_is_known(size, piece):
     data = bytes(size)
-    sealer = vault.FileSealer()
+    sealer = seal.FileSealer()
     pieces = (data[at : at + piece] for at in range(0, size, piece))
     sealed = b"".join(sealer.seal(pieces))
     assert len(sealed) == layout.sealed_size(size) == sealer.sealed_size
@@ -165,7 +165,7 @@ def test_a_file_of_any_size_comes_back_and_its_sealed_size_is_known(size, piece)
 
 
 def test_chunks_that_are_moved_dropped_or_cut_are_noticed():
-    sealer = vault.FileSealer()
+    sealer = seal.FileSealer()
     chunks = list(sealer.seal([bytes(range(256)) * 1024]))
     assert len(chunks) == 4
     for broken in (

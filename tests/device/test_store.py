@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import shutil
 import threading
@@ -11,17 +12,9 @@ import sqlcipher3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from field_agent import backup, vault
-from field_agent.store import (
-    Busy,
-    DiskFull,
-    Form,
-    Identity,
-    Missing,
-    NotEnrolled,
-    Record,
-    Store,
-)
+from field_agent import backup, seal, trouble, vault
+from field_agent.store import Form, Identity, Record, Store
+from field_agent.trouble import Busy, DiskFull, Missing, NotEnrolled
 from field_agent.waldamage import WIPED, unread_log
 from schemas import envelope as layout
 from schemas.envelope import CLASSIC, HYBRID
@@ -167,7 +160,7 @@ def test_a_list_is_of_one_moment_whatever_another_command_finishes_meanwhile(tab
 
 
 def test_a_command_that_finds_the_store_held_says_so(tablet, monkeypatch):
-    monkeypatch.setattr("field_agent.store.BUSY_MS", 10)
+    monkeypatch.setattr("field_agent.database.BUSY_MS", 10)
     second = Store.open(tablet.store.vault, now_ms=NOW)
     with tablet.store.transaction(), pytest.raises(Busy, match="another command"):
         second.keep("a", 1)
@@ -203,7 +196,7 @@ def test_a_finished_entry_is_what_was_given_and_only_the_programme_reads_it(tabl
     (sealed,) = tablet.store.attachments()
     assert sealed.hash == one.hash
     whole = tablet.store.attachment_bytes(one.hash, 0, 10**6)
-    assert open_file(vault.base64.b64decode(one.key), whole) == b"onetwo"
+    assert open_file(base64.b64decode(one.key), whole) == b"onetwo"
     header = layout.parse(data).header
     assert (header.device, header.counter, header.prev) == ("d1", 1, "")
     assert header.attachments == (layout.Attachment(one.hash, sealed.size),)
@@ -287,7 +280,7 @@ def test_a_finish_within_a_larger_transaction_is_wiped_after_it(tablet):
 
 
 def test_a_long_log_is_folded_into_the_file(tablet, monkeypatch):
-    monkeypatch.setattr("field_agent.store.LOG_PAGES_MAX", 3)
+    monkeypatch.setattr("field_agent.database.LOG_PAGES_MAX", 3)
     for number in range(6):
         tablet.fill(f"e{number}", {"/data/x": "x" * 3000})
         assert (tablet.home / "store.db-wal").stat().st_size <= 5 * 4120
@@ -355,7 +348,7 @@ def test_two_devices_restored_from_one_copy_fork_at_the_same_counter(tablet, tmp
     assert one.header.prev == two.header.prev
     assert first.hash != second.hash
     for each in (one, two):
-        assert vault.verify(tablet.store.vault.public, each.signature, each.signed)
+        assert seal.verify(tablet.store.vault.public, each.signature, each.signed)
 
 
 def test_without_a_programmes_key_nothing_is_finished_and_nothing_lost(tmp_path):
@@ -371,7 +364,7 @@ def test_without_a_programmes_key_nothing_is_finished_and_nothing_lost(tmp_path)
         assert store.identity is None
         identity = Identity("d1", "north", "u", "f" * 64, b"k" * 32, "e1")
         store.enrol(identity, [], lease_s=0, now_ms=NOW)
-        with pytest.raises(vault.CannotSeal):
+        with pytest.raises(trouble.CannotSeal):
             store.finish("e1", **finish, now_ms=NOW)
         assert store.draft("e1").answers == {"/data/a": 1}
 
@@ -392,7 +385,7 @@ def test_every_flipped_bit_of_the_store_is_noticed(worn, data):
     try:
         with opened(home) as store:
             assert store.check() != ()
-    except vault.Damaged as damaged:
+    except trouble.Damaged as damaged:
         assert "damaged" in str(damaged)
 
 
@@ -408,7 +401,7 @@ def test_a_bit_of_each_part_of_each_page_is_noticed(worn, place):
         try:
             with opened(home) as store:
                 assert store.check() != (), f"page {page // 4096 + 1}"
-        except vault.Damaged:
+        except trouble.Damaged:
             continue
 
 
@@ -486,7 +479,7 @@ def test_a_device_out_of_contact_locks_itself_and_a_round_opens_it(tmp_path):
     tablet = device(tmp_path / "tablet", lease_s=3600)
     tablet.store.close()
     opened(tablet.home, NOW + 3_600_000).close()
-    with pytest.raises(vault.LeaseEnded, match="round"):
+    with pytest.raises(trouble.LeaseEnded, match="round"):
         opened(tablet.home, NOW + 3_600_001)
     with opened(tablet.home, NOW + 3_600_001, for_contact=True) as store:
         assert store.tick(NOW + 3_600_001)
@@ -500,10 +493,10 @@ def test_setting_the_clock_back_does_not_lengthen_the_lease(tmp_path):
     tablet = device(tmp_path / "tablet", lease_s=86_400)
     tablet.store.close()
     opened(tablet.home, NOW + 80_000_000).close()
-    with pytest.raises(vault.LeaseEnded, match="clock"):
+    with pytest.raises(trouble.LeaseEnded, match="clock"):
         opened(tablet.home, NOW + 1000)
     opened(tablet.home, NOW + 80_000_000 - 60_000).close()
-    with pytest.raises(vault.LeaseEnded):
+    with pytest.raises(trouble.LeaseEnded):
         opened(tablet.home, NOW + 90_000_000)
 
 
@@ -539,7 +532,7 @@ def test_a_lease_that_ended_leaves_the_round_the_counts_and_the_backup_and_no_mo
             lambda: store.record("r1"),
             lambda: store.changes("r1"),
         ):
-            with pytest.raises(vault.LeaseEnded):
+            with pytest.raises(trouble.LeaseEnded):
                 closed()
         assert store.status(now_ms=late).drafts == 1
         assert store.envelope(1)
@@ -557,7 +550,7 @@ def test_a_lease_ends_in_mid_session_though_nobody_looks_at_the_clock(tmp_path):
     with opened(tablet.home, NOW, steady_ms=lambda: steady[0]) as store:
         store.save("e1", "/data/a", 1)
         steady[0] += 3_600_001
-        with pytest.raises(vault.LeaseEnded):
+        with pytest.raises(trouble.LeaseEnded):
             store.save("e1", "/data/a", 2)
         store.renew_lease(3600, now_ms=NOW)
         store.save("e1", "/data/a", 3)
@@ -790,7 +783,7 @@ def test_a_backup_onto_a_full_stick_leaves_the_older_one_whole(tablet, tmp_path,
     backup.write(tablet.store, file, made="m")
     before = file.read_bytes()
     monkeypatch.setattr(
-        vault.FileSealer, "_chunk", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full"))
+        seal.FileSealer, "_chunk", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "full"))
     )
     with pytest.raises(OSError, match="full"):
         backup.write(tablet.store, file, made="m")

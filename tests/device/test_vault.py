@@ -14,7 +14,7 @@ import sys
 import pytest
 import sqlcipher3
 
-from field_agent import vault
+from field_agent import seal, trouble, vault
 from field_agent.store import Store
 from schemas.envelope import CLASSIC, HYBRID, SealingKey
 from tests.device.opening import ProgrammeKey
@@ -33,7 +33,7 @@ def test_the_passphrase_opens_what_it_locked_and_nothing_else_does(tmp_path):
     made = vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
     opened = vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK)
     assert opened.database_keys == made.database_keys
-    with pytest.raises(vault.WrongPassphrase, match="does not fit"):
+    with pytest.raises(trouble.WrongPassphrase, match="does not fit"):
         vault.unlock(tmp_path / "d", PASSPHRASE + "!", argon=QUICK)
 
 
@@ -73,17 +73,17 @@ def test_after_three_wrong_tries_each_further_one_waits_longer(tmp_path):
     vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
     waits = []
     for _ in range(5):
-        with pytest.raises(vault.WrongPassphrase) as wrong:
+        with pytest.raises(trouble.WrongPassphrase) as wrong:
             vault.unlock(tmp_path / "d", "wrong passphrase", argon=QUICK, now_ms=clock)
         waits.append(wrong.value.wait_s)
         clock.ms += int(wrong.value.wait_s * 1000)
     assert waits == [0, 0, 2, 4, 8]
     clock.ms -= 1
-    with pytest.raises(vault.WrongPassphrase, match="too many"):
+    with pytest.raises(trouble.WrongPassphrase, match="too many"):
         vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK, now_ms=clock)
     clock.ms += 1
     assert vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK, now_ms=clock)
-    with pytest.raises(vault.WrongPassphrase) as wrong:
+    with pytest.raises(trouble.WrongPassphrase) as wrong:
         vault.unlock(tmp_path / "d", "wrong passphrase", argon=QUICK, now_ms=clock)
     assert wrong.value.wait_s == 0
     assert vault.delay_s(100) == 3600
@@ -93,10 +93,10 @@ def test_a_clock_set_back_does_not_shorten_the_wait(tmp_path):
     clock = Clock()
     vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
     for _ in range(3):
-        with pytest.raises(vault.WrongPassphrase):
+        with pytest.raises(trouble.WrongPassphrase):
             vault.unlock(tmp_path / "d", "wrong passphrase", argon=QUICK, now_ms=clock)
     clock.ms -= 86_400_000
-    with pytest.raises(vault.WrongPassphrase, match="2 s"):
+    with pytest.raises(trouble.WrongPassphrase, match="2 s"):
         vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK, now_ms=clock)
     clock.ms += 2000
     assert vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK, now_ms=clock)
@@ -140,20 +140,20 @@ def test_a_cost_lowered_by_hand_opens_nothing(tmp_path):
     file = vault._KeyFile.parse(place.read_bytes(), place)
     file.argon = QUICK
     place.write_bytes(file.whole())
-    with pytest.raises(vault.WrongPassphrase):
+    with pytest.raises(trouble.WrongPassphrase):
         vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK)
 
 
 def test_a_changed_passphrase_closes_the_door_on_the_old_one(tmp_path):
     made = vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
     old_bytes = (tmp_path / "d" / "key.json").read_bytes()
-    with pytest.raises(vault.WrongPassphrase):
+    with pytest.raises(trouble.WrongPassphrase):
         made.change_passphrase("wrong passphrase", "another horse", argon=QUICK)
-    with pytest.raises(vault.WeakPassphrase, match="8"):
+    with pytest.raises(trouble.WeakPassphrase, match="8"):
         made.change_passphrase(PASSPHRASE, "short", argon=QUICK)
     made.change_passphrase(PASSPHRASE, "another horse", argon=QUICK)
     assert vault.unlock(tmp_path / "d", "another horse", argon=QUICK).database_keys
-    with pytest.raises(vault.WrongPassphrase):
+    with pytest.raises(trouble.WrongPassphrase):
         vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK)
     assert (tmp_path / "d" / "key.json").read_bytes() != old_bytes
 
@@ -165,21 +165,21 @@ def test_every_flipped_bit_of_the_key_file_is_noticed(tmp_path):
     for bit in range(len(whole) * 8):
         flipped = bytearray(whole)
         flipped[bit // 8] ^= 1 << bit % 8
-        with pytest.raises(vault.Damaged, match="damaged"):
+        with pytest.raises(trouble.Damaged, match="damaged"):
             vault._KeyFile.parse(bytes(flipped), place)
 
 
 def test_a_device_is_never_made_over_another(tmp_path):
     vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
-    with pytest.raises(vault.AlreadySetUp):
+    with pytest.raises(trouble.AlreadySetUp):
         vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
     (tmp_path / "d" / "store.db").write_bytes(b"x")
     (tmp_path / "d" / "key.json").unlink()
-    with pytest.raises(vault.AlreadySetUp, match="store"):
+    with pytest.raises(trouble.AlreadySetUp, match="store"):
         vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
-    with pytest.raises(vault.NotSetUp):
+    with pytest.raises(trouble.NotSetUp):
         vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK)
-    with pytest.raises(vault.WeakPassphrase):
+    with pytest.raises(trouble.WeakPassphrase):
         vault.create(tmp_path / "e", "short", argon=QUICK)
 
 
@@ -189,9 +189,9 @@ def test_a_revoked_device_has_no_key_left_to_open(tablet):
     tablet.store.revoke("lost in the market")
     assert wrapped not in (tablet.home / "key.json").read_text()
     assert not (tablet.home / "key.json.new").exists()
-    with pytest.raises(vault.Revoked, match="lost in the market"):
+    with pytest.raises(trouble.Revoked, match="lost in the market"):
         vault.unlock(tablet.home, PASSPHRASE, argon=QUICK)
-    with pytest.raises(vault.Locked):
+    with pytest.raises(trouble.Locked):
         tablet.store.vault.sign(b"x")
 
 
@@ -267,29 +267,29 @@ def test_a_process_with_keys_leaves_no_core_behind():
 def test_a_signature_is_for_its_bytes_and_its_key(tablet):
     keys = tablet.store.vault
     mark = keys.sign(b"words")
-    assert vault.verify(keys.public, mark, b"words")
-    assert not vault.verify(keys.public, mark, b"other words")
-    assert not vault.verify(b"\1" * 32, mark, b"words")
-    assert not vault.verify(b"short", mark, b"words")
+    assert seal.verify(keys.public, mark, b"words")
+    assert not seal.verify(keys.public, mark, b"other words")
+    assert not seal.verify(b"\1" * 32, mark, b"words")
+    assert not seal.verify(b"short", mark, b"words")
 
 
 def test_a_reply_in_a_bundle_is_for_this_device_alone(tablet):
     keys = tablet.store.vault
-    sealed = vault.seal_to(SealingKey(CLASSIC.name, keys.box_public), b"reply", b"info")
+    sealed = seal.seal_to(SealingKey(CLASSIC.name, keys.box_public), b"reply", b"info")
     assert keys.open_box(sealed, b"info") == b"reply"
-    with pytest.raises(vault.Damaged):
+    with pytest.raises(trouble.Damaged):
         keys.open_box(sealed, b"other")
-    with pytest.raises(vault.Damaged):
+    with pytest.raises(trouble.Damaged):
         keys.open_box(b"", b"info")
 
 
 def test_a_machine_without_ml_kem_seals_by_the_named_fallback_or_says_so(monkeypatch):
     hybrid = ProgrammeKey.fresh(HYBRID.name).public
     classic = ProgrammeKey.fresh(CLASSIC.name).public
-    assert vault.choose([hybrid, classic]) == hybrid
-    monkeypatch.setattr(vault, "offers_hybrid", lambda: False)
-    assert vault.choose([hybrid, classic]) == classic
-    with pytest.raises(vault.CannotSeal, match="sync"):
-        vault.choose([hybrid])
-    with pytest.raises(vault.CannotSeal):
-        vault.choose([])
+    assert seal.choose([hybrid, classic]) == hybrid
+    monkeypatch.setattr(seal, "offers_hybrid", lambda: False)
+    assert seal.choose([hybrid, classic]) == classic
+    with pytest.raises(trouble.CannotSeal, match="sync"):
+        seal.choose([hybrid])
+    with pytest.raises(trouble.CannotSeal):
+        seal.choose([])

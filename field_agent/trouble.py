@@ -1,0 +1,62 @@
+"""What can go wrong with the device's keys and its store; each says what was not lost."""
+
+from __future__ import annotations
+
+
+class Locked(Exception):
+    """The store stays closed; nothing in it was changed or lost."""
+
+
+class NotSetUp(Locked):
+    """There is no device at this place yet."""
+
+
+class AlreadySetUp(Locked):
+    """A device lives at this place: it is never overwritten."""
+
+
+class WeakPassphrase(Locked):
+    """The passphrase is too short to be worth its Argon2id."""
+
+
+class WrongPassphrase(Locked):
+    """The passphrase does not fit; the next try counts after `wait_s` seconds."""
+
+    def __init__(self, wait_s: float, *, tried: bool) -> None:
+        self.wait_s = wait_s
+        self.tried = tried
+        self.text = "the passphrase does not fit" if tried else "too many wrong passphrases"
+        pause = f"; try again in {wait_s:.0f} s" if wait_s else "; try again"
+        super().__init__(self.text + pause)
+
+
+class Revoked(Locked):
+    """The server withdrew this device: its key was erased, and no passphrase opens it again."""
+
+
+class LeaseEnded(Locked):
+    """Out of contact for too long, or the clock went back: a round opens the store again."""
+
+
+class Damaged(Locked):
+    """The disk gave back other bytes than were written; it is said where."""
+
+
+class CannotSeal(Locked):
+    """None of the programme's keys can be used by this machine's OpenSSL."""
+
+
+class DiskFull(Exception):
+    """The disk is full: this one act was not stored, everything before it was."""
+
+
+class Busy(Exception):
+    """Another command of this device holds the store; nothing was changed."""
+
+
+class Missing(Exception):
+    """There is no such entry, form or file in this store."""
+
+
+class NotEnrolled(Exception):
+    """The device belongs to no server yet: nothing can be sealed, as there is no key to seal to."""
