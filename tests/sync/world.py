@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from flask import Flask
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from field_agent import sync, transport, vault
 from field_agent.bundle import pack, take_file
@@ -20,7 +20,7 @@ from sync_server import bundles, enrol, inspection
 from sync_server.publish import publish
 from sync_server.signatures import new_keys
 from sync_server.store.engine import as_bytes
-from sync_server.store.intake_tables import blobs, envelopes, submissions
+from sync_server.store.intake_tables import batches, blobs, envelopes, submissions
 from sync_server.web.sync import blueprint
 from tests.server.field import Clock, a_desk, form, visit
 
@@ -175,6 +175,14 @@ class Office:
                 ).all()
             )
         ]
+
+    def batches_by(self, door: str) -> int:
+        """How many batches came by the network, or by a bundle."""
+        return self.desk.store.read(
+            lambda tx: tx.execute(
+                select(func.count()).select_from(batches).where(batches.c.by == door)
+            ).scalar_one()
+        )
 
     def whole_files(self) -> set[str]:
         return set(
@@ -331,11 +339,16 @@ class Tablet:
     def carry(self, file: Path, *, back: bool = True) -> None:
         """A bundle to the office, and its receipts home."""
         pack(self.store, file, new_id=self.new_id, now_ms=self.now_ms())
-        reply = file.with_suffix(".reply")
-        with file.open("rb") as source, reply.open("wb") as out:
-            bundles.take(self.office.desk, source, out)
+        reply = self.bring(file)
         if back:
             take_file(self.store, reply, now_ms=self.now_ms())
+
+    def bring(self, file: Path) -> Path:
+        """The office takes the bundle; gives the file with its receipts."""
+        reply = file.with_suffix(".reply")
+        with file.open("rb") as source, reply.open("w+b") as out:
+            bundles.take(self.office.desk, source, out)
+        return reply
 
     # What is promised.
 
