@@ -159,7 +159,7 @@ class Graph:
                 if rule.kind in {"readonly", "required"}:
                     found = {}
             elif rule in found:
-                self._refuse([rule.target])
+                self._refuse([rule])
                 found.pop(rule)
             followers[rule] = list(found)
             for reader in found:
@@ -187,7 +187,7 @@ class Graph:
             rule.rank = rank
         self.rules = ordered
 
-    def _circle(self, waiting: Mapping[Rule, int]) -> list[Definition]:
+    def _circle(self, waiting: Mapping[Rule, int]) -> list[Rule]:
         """One circle among the rules that wait for each other."""
         before: dict[Rule, Rule] = {}
         for rule in waiting:
@@ -199,19 +199,24 @@ class Graph:
         while rule not in seen:
             seen.append(rule)
             rule = before[rule]
-        return [one.target for one in reversed(seen[seen.index(rule) :])]
+        # Each rule is followed by those that it hangs on.
+        return seen[seen.index(rule) :]
 
-    def _refuse(self, circle: list[Definition]) -> None:
-        names = list(dict.fromkeys(one.ref for one in circle))
-        told = " -> ".join([*names, names[0]])
-        self.problems.append(
-            Problem(
-                "survey",
-                None,
-                circle[0].name,
-                f"the questions depend on each other in a cycle: {told}",
+    def _refuse(self, circle: list[Rule]) -> None:
+        first = circle[0]
+        if len(circle) == 1:
+            reason = (
+                f"{first.kind} of {first.target.ref} needs the outcome of itself, which is a cycle: "
+                "take what it says of itself out"
             )
-        )
+        else:
+            told = ", which needs ".join(f"{one.target.ref} ({one.kind})" for one in circle[1:])
+            reason = (
+                f"the questions depend on each other in a cycle: {first.target.ref} "
+                f"({first.kind}) needs {told}, which needs {first.target.ref} again: take one of "
+                "these out"
+            )
+        self.problems.append(Problem("survey", None, first.target.name, reason))
 
     def _fresh_below(self) -> dict[Path, tuple[Rule, ...]]:
         """By path the rules further down than its readers that must be worked out anyway."""

@@ -8,12 +8,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from forms.media import BadMedia, rows
-from forms.xlsform import named, select_of
+from forms.sheets import named, select_of
+from forms.terms import Term, conjuncts, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from forms.xlsform import Row, Select, XlsForm
+    from forms.sheets import Row, Select
+    from forms.xlsform import XlsForm
 
 Severity = Literal["error", "warning", "note"]
 
@@ -55,162 +57,6 @@ def lint(form: XlsForm, media: Mapping[str, bytes] | None = None) -> tuple[Findi
     return tuple(
         sorted(dict.fromkeys(found), key=lambda each: (order.get(each.sheet, 2), each.row or 0))
     )
-
-
-# Expressions as authors write them ---------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Term:
-    """A piece of an expression: an operator, a call, a reference, a literal or a path.
-
-    `kind` is "op", "call", "ref", "text", "number", "path" or "step"; `name` is the operator, the
-    function, the question, the literal or the path as written; `parts` are what it works on,
-    and for a reference or path, its predicates.
-    """
-
-    kind: str
-    name: str
-    parts: tuple[Term, ...] = ()
-
-    def walk(self) -> Iterator[Term]:
-        yield self
-        for part in self.parts:
-            yield from part.walk()
-
-
-class _Unreadable(Exception):
-    """Not an expression that is understood here; the engine itself will judge it."""
-
-
-_TOKEN = re.compile(
-    r"\s*(?:(?P<text>'[^']*'|\"[^\"]*\")|(?P<ref>\$\{[^}]*\})|(?P<number>\d+\.?\d*|\.\d+)"
-    r"|(?P<op><=|>=|!=|//|\.\.|::|[-+*/=<>|()\[\],.@])"
-    r"|(?P<name>[^\W\d][\w.-]*(?::[^\W\d][\w.-]*)?))"
-)
-_BINDING = {"or": 1, "and": 2, "=": 3, "!=": 3, "<": 4, "<=": 4, ">": 4, ">=": 4}
-_BINDING |= {"+": 5, "-": 5, "*": 6, "div": 6, "mod": 6, "|": 8}
-_DEPTH_MAX = 60
-
-
-class _Reader:
-    """A small operator-precedence reader that keeps ${references} whole."""
-
-    def __init__(self, source: str) -> None:
-        self.tokens: list[tuple[str, str]] = []
-        at = 0
-        source = source.rstrip()
-        while at < len(source):
-            match = _TOKEN.match(source, at)
-            if match is None:
-                raise _Unreadable(source)
-            kind = match.lastgroup or ""
-            self.tokens.append((kind, match[kind]))
-            at = match.end()
-        self.at = 0
-
-    def peek(self) -> tuple[str, str]:
-        return self.tokens[self.at] if self.at < len(self.tokens) else ("end", "")
-
-    def take(self, text: str = "") -> tuple[str, str]:
-        token = self.peek()
-        if token[0] == "end" or (text and token[1] != text):
-            raise _Unreadable(token[1])
-        self.at += 1
-        return token
-
-    def whole(self) -> Term:
-        term = self.expression(0, 0)
-        if self.peek()[0] != "end":
-            raise _Unreadable(self.peek()[1])
-        return term
-
-    def expression(self, binding: int, depth: int) -> Term:
-        if depth > _DEPTH_MAX:
-            raise _Unreadable("too deep")
-        if self.peek()[1] == "-":
-            self.take()
-            left = Term("op", "negative", (self.expression(7, depth + 1),))
-        else:
-            left = self.operand(depth)
-        while True:
-            kind, text = self.peek()
-            strength = _BINDING.get(text, 0) if kind in {"op", "name"} else 0
-            if strength <= binding:
-                return left
-            self.take()
-            left = Term("op", text, (left, self.expression(strength, depth + 1)))
-
-    def operand(self, depth: int) -> Term:
-        kind, text = self.take()
-        if kind == "text":
-            return Term("text", text[1:-1])
-        if kind == "number":
-            return Term("number", text)
-        if kind == "ref":
-            name = text[2:-1].strip()
-            return self.path(Term("ref", name), depth)
-        if text == "(":
-            inner = self.expression(0, depth + 1)
-            self.take(")")
-            return self.path(inner, depth)
-        if kind == "name" and self.peek()[1] == "(":
-            return self.path(Term("call", text, self.arguments(depth)), depth)
-        if kind == "name" or text in {".", "..", "/", "//", "@", "*"}:
-            return self.path(Term("step", text), depth)
-        raise _Unreadable(text)
-
-    def arguments(self, depth: int) -> tuple[Term, ...]:
-        self.take("(")
-        found: list[Term] = []
-        while self.peek()[1] != ")":
-            found.append(self.expression(0, depth + 1))
-            if self.peek()[1] != ")":
-                self.take(",")
-        self.take(")")
-        return tuple(found)
-
-    def path(self, start: Term, depth: int) -> Term:
-        """What follows a first step: predicates and further steps, kept as written."""
-        written, predicates = start.name, list(start.parts)
-        plain = True
-        while True:
-            kind, text = self.peek()
-            if text == "[":
-                self.take()
-                predicates.append(Term("op", "predicate", (self.expression(0, depth + 1),)))
-                self.take("]")
-                plain = False
-            elif (
-                text in {"/", "//", "::", "@", "."}
-                or (not plain and kind == "name" and written.endswith(("/", "::", "@")))
-                or (written.endswith(("/", "::", "@")) and (kind == "name" or text in {"..", "*"}))
-            ):
-                self.take()
-                written += text
-                plain = False
-            else:
-                break
-        if plain:
-            return start
-        return Term("ref" if start.kind == "ref" else "path", written, tuple(predicates))
-
-
-def read(source: str) -> Term | None:
-    """The expression as terms; None where it is not understood (the engine judges it then)."""
-    try:
-        return _Reader(source).whole()
-    except (_Unreadable, RecursionError):
-        return None
-
-
-def _conjuncts(term: Term) -> Iterator[Term]:
-    """The parts that must all be true."""
-    if term.kind == "op" and term.name == "and":
-        for part in term.parts:
-            yield from _conjuncts(part)
-    else:
-        yield term
 
 
 # What the rules look at --------------------------------------------------------------------
@@ -549,7 +395,7 @@ def bare_reference(desk: _Desk) -> Iterator[Finding]:
     for use in desk.uses:
         if use.heading not in {"relevant", "constraint", "required", "read_only"}:
             continue
-        for term in _conjuncts(use.term):
+        for term in conjuncts(use.term):
             asked = desk.question(term)
             if asked is not None and asked.kind not in {"integer", "int", "decimal", "range"}:
                 yield _at(
@@ -666,7 +512,7 @@ def never_relevant(desk: _Desk) -> Iterator[Finding]:
         if use.heading != "relevant":
             continue
         chosen: dict[str, str] = {}
-        for part in _conjuncts(use.term):
+        for part in conjuncts(use.term):
             constant = _constant(part)
             if constant is False:
                 yield _at(
@@ -723,7 +569,7 @@ def dead_choices(desk: _Desk) -> Iterator[Finding]:
         if not lines:
             continue
         columns = {column for line in lines for column in line}
-        for part in _conjuncts(use.term):
+        for part in conjuncts(use.term):
             if part.kind != "op" or part.name != "=":
                 continue
             left, right = part.parts
@@ -881,7 +727,7 @@ def _slow_predicates(desk: _Desk, use: Use) -> Iterator[Finding]:
     select = use.asked.select
     if use.heading == "choice_filter" and select is not None:
         lines = desk.lines(select)
-        if lines and len(lines) >= BIG_LIST and not any(map(_equality, _conjuncts(use.term))):
+        if lines and len(lines) >= BIG_LIST and not any(map(_equality, conjuncts(use.term))):
             yield _at(
                 use,
                 "slow-search",
@@ -898,7 +744,7 @@ def _equality(term: Term) -> bool:
 
 
 def _indexable(test: Term) -> bool:
-    return any(map(_equality, _conjuncts(test.parts[0])))
+    return any(map(_equality, conjuncts(test.parts[0])))
 
 
 def _size(desk: _Desk, term: Term) -> int | None:

@@ -85,6 +85,15 @@ def rows(name: str, data: bytes) -> Iterator[dict[str, str]]:
         yield dict(zip(names, values, strict=False))
 
 
+def heading_of(name: str, data: bytes) -> tuple[str, ...]:
+    """The columns of a CSV, in their order. Raises BadMedia."""
+    reader = _reader(_text(name, data))
+    try:
+        return tuple(next(reader, ()))
+    except csv.Error as fault:
+        raise BadMedia(f"{name}, line {reader.line_num}: {fault}") from None
+
+
 def _text(name: str, data: bytes) -> str:
     wide = data[:2] in {b"\xff\xfe", b"\xfe\xff"}
     encoding = "utf-16" if wide else "utf-8-sig"
@@ -104,10 +113,7 @@ def _lines(
     stray = keep_blank_lines and _stray_returns(text)
     if stray:
         text = text.replace("\r", _STRAY)
-    # The delimiter is what most often parts the heading, whose names hold none of them.
-    heading = text.split("\n", 1)[0].split("\r", 1)[0]
-    delimiter = max(DELIMITERS, key=heading.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
+    reader = _reader(text)
     try:
         names = tuple(next(reader, ()))
         cells = 0
@@ -123,6 +129,13 @@ def _lines(
             yield names, tuple(one.replace(_STRAY, "\r") for one in line) if stray else tuple(line)
     except csv.Error as fault:
         raise BadMedia(f"{name}, line {reader.line_num}: {fault}") from None
+
+
+def _reader(text: str) -> Any:
+    # The delimiter is what most often parts the heading, whose names hold none of them.
+    heading = text.split("\n", 1)[0].split("\r", 1)[0]
+    delimiter = max(DELIMITERS, key=heading.count)
+    return csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)
 
 
 _QUOTED = re.compile(r'"[^"]*"')

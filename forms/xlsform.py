@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import re
 import zipfile
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from forms import mistakes
+from forms.doubts import doubts
 from forms.problems import BrokenForm, Problem
+from forms.sheets import SHEETS, Place, Row, named, rows_of
+from forms.vocabulary import near
+from forms.wording import from_pyxform, with_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator
 
 # The budget of a spreadsheet, refused before anything parses it. The largest form that we know
 # (5,000 questions in four languages) takes a tenth of it; lists of places belong into CSV files.
@@ -22,72 +29,6 @@ UNPACKED_BYTES_MAX = 64 * 2**20
 PARTS_MAX = 2_000
 RATIO_MAX = 250
 ROWS_MAX = 200_000
-
-SHEETS = ("survey", "choices", "settings", "external_choices", "entities", "osm")
-
-_SAME_HEADER = {
-    "caption": "label",
-    "relevance": "relevant",
-    "bind::relevant": "relevant",
-    "calculate": "calculation",
-    "bind::calculate": "calculation",
-    "bind::constraint": "constraint",
-    "bind::required": "required",
-    "bind::readonly": "read_only",
-    "readonly": "read_only",
-    "command": "type",
-    "tag": "name",
-    "value": "name",
-    "count": "repeat_count",
-    "jr:count": "repeat_count",
-    "constraining_message": "constraint_message",
-    "list name": "list_name",
-    "list": "list_name",
-    "dataset": "list_name",
-    "form_id": "id_string",
-}
-
-_SELECT = re.compile(
-    r"(?P<kind>select[ _]one|select[ _]multiple|select1|rank|select_one_external)"
-    r"(?P<file>[ _]from[ _]file)?\s+(?P<list>\S.*?)(?P<other>\s+or[ _]other)?$",
-    re.IGNORECASE,
-)
-_BEGIN = re.compile(r"begin[ _](?P<kind>group|repeat|loop)\b", re.IGNORECASE)
-_END = re.compile(r"end[ _](?:group|repeat|loop)\b", re.IGNORECASE)
-_REFERENCE = re.compile(r"\$\{(last-saved#)?\s*([^}]*?)\s*\}")
-_PULLDATA = re.compile(r"""pulldata\(\s*(?:'([^']*)'|"([^"]*)")""")
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """Where in the spreadsheet something stands; the heading is row 1."""
-
-    sheet: str
-    row: int
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One line of a sheet: its number and its cells by heading (in their standard spelling)."""
-
-    number: int
-    cells: Mapping[str, str]
-
-    def __getitem__(self, heading: str) -> str:
-        """The cell's text, "" where it is empty."""
-        return self.cells.get(heading, "")
-
-
-@dataclass(frozen=True, slots=True)
-class Select:
-    """What a select's type says: from which list, or file, or repeat."""
-
-    kind: str
-    """"one", "multiple" or "rank"."""
-    source: str
-    """The list's name, the file's name, or ${repeat}."""
-    from_file: bool
-    or_other: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,27 +55,13 @@ class XlsForm:
         found = []
         for problem in problems:
             place = self.place(problem.question) if problem.question else None
+            reason = with_rows(problem.reason, self.places)
             if problem.row is None and place is not None:
-                found.append(
-                    Problem(
-                        place.sheet,
-                        place.row,
-                        problem.question.rsplit("/", 1)[-1],
-                        self._with_rows(problem.reason),
-                    )
-                )
+                question = problem.question.rsplit("/", 1)[-1]
+                found.append(Problem(place.sheet, place.row, question, reason))
             else:
-                found.append(problem)
+                found.append(Problem(problem.sheet, problem.row, problem.question, reason))
         return tuple(found)
-
-    def _with_rows(self, reason: str) -> str:
-        """Each path that the reason names, followed by its row."""
-
-        def told(match: re.Match[str]) -> str:
-            place = self.places.get(re.sub(r"\[\d+\]", "", match[0]))
-            return match[0] if place is None else f"{match[0]} (row {place.row})"
-
-        return re.sub(r"/[\w.-]+(?:\[\d+\])?(?:/[\w.@-]+(?:\[\d+\])?)+", told, reason)
 
 
 def compile_xlsform(name: str, data: bytes, media: Mapping[str, bytes] | None = None) -> bytes:
@@ -146,14 +73,18 @@ def compile_xlsform(name: str, data: bytes, media: Mapping[str, bytes] | None = 
 
 
 def read_xlsform(
-    name: str, data: bytes, media: Collection[str] | None = None, *, opened: bool = True
+    name: str,
+    data: bytes,
+    media: Mapping[str, bytes] | Collection[str] | None = None,
+    *,
+    opened: bool = True,
 ) -> XlsForm:
     """Read an xlsx, xls, csv or md XLSForm (or pass an XForm through), with its rows.
 
-    `media` names the files that go with the form; None says that they are not known yet, and
-    then no missing file is complained about. What the engine itself refuses (an expression that
-    is none, a cycle of calculations) is told by its rows too, unless `opened` is False.
-    Raises BrokenForm.
+    `media` are the files that go with the form, or their names alone; None says that they are not
+    known yet, and then no missing file is complained about. What the engine itself refuses (an
+    expression that is none, a cycle of calculations) is told by its rows too, unless `opened` is
+    False. Raises BrokenForm; what can be used but is hardly meant is among `warnings`.
     """
     kind = _kind_of(name, data)
     if kind == ".xml":
@@ -163,15 +94,19 @@ def read_xlsform(
         data = _as_utf8(name, data)
     definition = _sheets_of(name, data, kind)
     sheets = MappingProxyType(
-        {sheet: _rows(getattr(definition, sheet)) for sheet in SHEETS if _has(definition, sheet)}
+        {sheet: rows_of(getattr(definition, sheet)) for sheet in SHEETS if _has(definition, sheet)}
     )
-    problems = [*_own_problems(sheets, media)]
+    problems = list(mistakes.refusals(sheets, media))
     xml = b""
-    warnings: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
     try:
-        xml, warnings = _converted(definition, name)
+        xml, said = _converted(definition, name)
     except _Refused as refused:
-        told = _from_pyxform(str(refused), sheets)
+        known = {(own.sheet, own.row) for own in problems}
+        problems.extend(
+            own for own in mistakes.expressions(sheets) if (own.sheet, own.row) not in known
+        )
+        told = from_pyxform(str(refused), sheets)
         known = {(own.sheet, own.row) for own in problems}
         # Without a row it most often says once more what we have just said with one.
         if not problems or (
@@ -179,57 +114,36 @@ def read_xlsform(
         ):
             problems.append(told)
     if problems:
+        problems.extend(_misspelt_sheets(definition))
         raise BrokenForm(tuple(sorted(problems, key=_by_place)), form=name)
+    warnings = [
+        *(from_pyxform(text, sheets) for text in said),
+        *doubts(sheets, media),
+        *_misspelt_sheets(definition),
+    ]
     read = XlsForm(
         name,
         xml,
         sheets,
         MappingProxyType(_places(sheets, xml)),
-        tuple(_from_pyxform(text, sheets) for text in warnings),
+        tuple(sorted(dict.fromkeys(warnings), key=_by_place)),
     )
     if opened:
-        _open(read)
+        _open(read, media if isinstance(media, Mapping) else None)
     return read
 
 
-def _open(read: XlsForm) -> None:
+def _open(read: XlsForm, media: Mapping[str, bytes] | None) -> None:
     """Let the engine read the form, for what it refuses."""
     from forms.form import Form  # noqa: PLC0415 - the engine is read when it is first needed
 
     try:
-        Form.load(read.xml)
+        Form.load(read.xml, media)
     except BrokenForm as broken:
-        raise BrokenForm(read.located(broken.problems), form=read.name) from None
-
-
-def select_of(row: Row) -> Select | None:
-    """What a row of the survey selects from, None if it is no select."""
-    match = _SELECT.match(row["type"].strip())
-    if match is None:
-        return None
-    kind = match["kind"].lower()
-    return Select(
-        "rank" if kind == "rank" else "multiple" if "multiple" in kind else "one",
-        match["list"],
-        bool(match["file"]),
-        bool(match["other"]),
-    )
-
-
-def named(sheets: Mapping[str, Sequence[Row]]) -> Iterator[tuple[str, Row]]:
-    """Each row of the survey that has a name, with its path below the form ("hh/size")."""
-    above: list[str] = []
-    for row in sheets.get("survey", ()):
-        kind = row["type"].strip()
-        if _END.match(kind):
-            if above:
-                above.pop()
-            continue
-        if not row["name"]:
-            continue
-        yield "/".join([*above, row["name"]]), row
-        if _BEGIN.match(kind):
-            above.append(row["name"])
+        own = tuple(mistakes.expressions(read.sheets))
+        told = {(one.sheet, one.row) for one in own}
+        rest = [one for one in read.located(broken.problems) if (one.sheet, one.row) not in told]
+        raise BrokenForm(tuple(sorted((*own, *rest), key=_by_place)), form=read.name) from None
 
 
 class _Refused(Exception):
@@ -335,6 +249,9 @@ def _sheets_of(name: str, data: bytes, kind: str) -> Any:
     from pyxform.errors import PyXFormError  # noqa: PLC0415 - see above
     from pyxform.xls2json_backends import get_xlsform  # noqa: PLC0415 - see above
 
+    strange: list[str] = []
+    if kind == ".csv":
+        data, strange = _known_sheets(data)
     try:
         definition = get_xlsform(data, file_type=kind)
     except PyXFormError as refused:
@@ -345,10 +262,33 @@ def _sheets_of(name: str, data: bytes, kind: str) -> Any:
     except Exception as fault:  # noqa: BLE001 - openpyxl, xlrd and csv raise anything on damage
         reason = f"cannot be read ({type(fault).__name__}: {str(fault)[:200]}): save it again"
         raise BrokenForm((Problem("", None, "", reason),), form=name) from None
+    definition.sheet_names = [*(definition.sheet_names or ()), *strange]
     definition.fallback_form_name = (
         re.sub(r"[^\w.-]+", "_", PurePosixPath(name.replace("\\", "/")).stem) or None
     )
     return definition
+
+
+def _known_sheets(data: bytes) -> tuple[bytes, list[str]]:
+    """The CSV without the sheets that pyxform knows nothing of, and their names."""
+    kept: list[list[str]] = []
+    strange: list[str] = []
+    known = True
+    try:
+        for row in csv.reader(io.StringIO(data.decode("utf-8"), newline="")):
+            if row and row[0].strip():
+                known = row[0].strip().lower() in SHEETS
+                if not known:
+                    strange.append(row[0].strip())
+            if known:
+                kept.append(row)
+    except csv.Error:
+        return data, []
+    if not strange:
+        return data, []
+    out = io.StringIO()
+    csv.writer(out).writerows(kept)
+    return out.getvalue().encode(), strange
 
 
 def _converted(definition: Any, name: str) -> tuple[bytes, tuple[str, ...]]:
@@ -377,64 +317,14 @@ def _has(definition: Any, sheet: str) -> bool:
     return bool(getattr(definition, sheet))
 
 
-def _rows(lines: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
-    """The sheet's lines; pyxform keeps the empty ones, so that the numbers are the author's."""
-    spelled: dict[str, str] = {}
-    found = []
-    for number, line in enumerate(lines, 2):
-        cells = {}
-        for raw, value in line.items():
-            if raw is None or value is None:
-                continue
-            if raw not in spelled:
-                spelled[raw] = _heading(str(raw))
-            cells[spelled[raw]] = str(value).strip()
-        if cells:
-            found.append(Row(number, MappingProxyType(cells)))
-    return tuple(found)
-
-
-def _heading(raw: str) -> str:
-    base, mark, language = raw.strip().partition("::")
-    base = base.strip().lower()
-    if mark and base in {"bind", "control", "instance", "body"}:
-        whole = f"{base}::{language.strip().lower()}"
-        return _SAME_HEADER.get(whole, whole)
-    base = _SAME_HEADER.get(base, _SAME_HEADER.get(base.replace(" ", "_"), base.replace(" ", "_")))
-    return f"{base}::{language.strip()}" if mark else base
-
-
-def _from_pyxform(message: str, sheets: Mapping[str, Sequence[Row]]) -> Problem:
-    """What pyxform says, with the place that it names or that can be found from what it quotes."""
-    reason = " ".join(message.split())
-    at = re.match(r"\[row : (\d+)\]\s*", reason)
-    in_sheet = re.search(r"On the '(\w+)' sheet, ", reason)
-    sheet = in_sheet[1] if in_sheet else ""
-    row: Row | None = None
-    number = None
-    if at:
-        number = int(at[1])
-        sheet = sheet or "survey"
-        reason = reason[at.end() :]
-        row = next((each for each in sheets.get(sheet, ()) if each.number == number), None)
-    else:
-        quoted = re.findall(r"'([^']+)'|\[([^\]]+)\]", reason)
-        for token in (a or b for a, b in quoted):
-            hits = [
-                each
-                for each in sheets.get("survey", ())
-                if token in {each["type"], each["name"]} or f" {token}" in f" {each['type']}"
-            ]
-            if hits:
-                row, sheet, number = hits[0], "survey", hits[0].number
-                break
-    if in_sheet:
-        reason = reason.replace(in_sheet[0], "", 1)
-        reason = reason[:1].lower() + reason[1:]
-    return Problem(sheet, number, row["name"] if row is not None else "", reason)
-
-
-# Our own checks: all at once, each with its row ------------------------------------------------
+def _misspelt_sheets(definition: Any) -> Iterator[Problem]:
+    """A sheet that nobody reads, and whose name is nearly that of one which is read."""
+    there = [str(one) for one in definition.sheet_names or ()]
+    lacking = [one for one in SHEETS if one not in {name.strip().lower() for name in there}]
+    for name in there:
+        close = near(name.strip(), lacking) if name.strip().lower() not in SHEETS else ""
+        if close:
+            yield Problem(name, None, "", f"the whole sheet is passed over; is {close} meant?")
 
 
 def _by_place(problem: Problem) -> tuple[int, int]:
@@ -442,131 +332,10 @@ def _by_place(problem: Problem) -> tuple[int, int]:
     return order, problem.row or 0
 
 
-def _own_problems(
-    sheets: Mapping[str, Sequence[Row]], media: Collection[str] | None
-) -> Iterator[Problem]:
-    yield from _unknown_references(sheets)
-    yield from _choice_problems(sheets)
-    if media is not None:
-        yield from _missing_files(sheets, media)
-
-
-def _unknown_references(sheets: Mapping[str, Sequence[Row]]) -> Iterator[Problem]:
-    known = {row["name"] for _, row in named(sheets)}
-    if "osm" in sheets or any(row["type"].startswith("osm") for row in sheets.get("survey", ())):
-        known |= {row["name"] for row in sheets.get("osm", ())}
-    for sheet, rows in sheets.items():
-        for row in rows:
-            for heading, text in row.cells.items():
-                if "${" not in text:
-                    continue
-                for _, name in _REFERENCE.findall(text):
-                    if name and name not in known:
-                        yield Problem(
-                            sheet,
-                            row.number,
-                            row["name"],
-                            f"{heading.partition('::')[0]} uses ${{{name}}}, which no question "
-                            f"asks{_near(name, known)}",
-                        )
-
-
-def _near(name: str, known: Collection[str]) -> str:
-    import difflib  # noqa: PLC0415 - only needed when something is already wrong
-
-    close = difflib.get_close_matches(name, known, n=1)
-    return f"; is ${{{close[0]}}} meant?" if close else ""
-
-
-def _choice_problems(sheets: Mapping[str, Sequence[Row]]) -> Iterator[Problem]:
-    lists: dict[str, dict[str, int]] = {}
-    several = {
-        select.source
-        for _, row in named(sheets)
-        if (select := select_of(row)) and select.kind != "one" and not select.from_file
-    }
-    settings = next(iter(sheets.get("settings", ())), None)
-    twice_allowed = settings is not None and settings["allow_choice_duplicates"].lower() in {
-        "yes",
-        "true",
-        "true()",
-    }
-    for row in sheets.get("choices", ()):
-        of, name = row["list_name"], row["name"]
-        if not of or not name:
-            continue
-        seen = lists.setdefault(of, {})
-        if name in seen and not twice_allowed:
-            yield Problem(
-                "choices",
-                row.number,
-                name,
-                f"the list {of} already has the choice {name}, in row {seen[name]}",
-            )
-        seen.setdefault(name, row.number)
-        if of in several and re.search(r"\s", name):
-            yield Problem(
-                "choices",
-                row.number,
-                name,
-                "a select_multiple keeps its answers apart by spaces, so that this choice would "
-                f"be lost: name it {'_'.join(name.split())}",
-            )
-    for _, row in named(sheets):
-        select = select_of(row)
-        if (
-            select is None
-            or select.from_file
-            or select.source in lists
-            or select.source.startswith("${")
-            or row["type"].lower().startswith("select_one_external")
-        ):
-            continue
-        yield Problem(
-            "survey",
-            row.number,
-            row["name"],
-            f"selects from the list {select.source}, which the choices sheet does not have"
-            + (_near_list(select.source, lists)),
-        )
-
-
-def _near_list(name: str, lists: Collection[str]) -> str:
-    return _near(name, lists).replace("${", "").replace("}", "")
-
-
-def _missing_files(
-    sheets: Mapping[str, Sequence[Row]], media: Collection[str]
-) -> Iterator[Problem]:
-    # An entity list that the form itself writes to is the server's to attach, not the author's.
-    given = {*media, *(f"{row['list_name']}.csv" for row in sheets.get("entities", ()))}
-    for row in sheets.get("survey", ()):
-        needed: dict[str, None] = {}
-        select = select_of(row)
-        if select is not None and select.from_file:
-            needed[select.source] = None
-        kind = row["type"].lower()
-        if kind in {"csv-external", "xml-external"}:
-            needed[f"{row['name']}.{kind[:3]}"] = None
-        for text in row.cells.values():
-            if "pulldata(" in text:
-                for single, double in _PULLDATA.findall(text):
-                    file = single or double
-                    needed[file if file.endswith(".csv") else f"{file}.csv"] = None
-        for file in needed:
-            if file not in given:
-                yield Problem(
-                    "survey",
-                    row.number,
-                    row["name"],
-                    f"needs the file {file}, which is not among the form's media",
-                )
-
-
 # Where each question stands ----------------------------------------------------------------
 
 
-def _places(sheets: Mapping[str, Sequence[Row]], xml: bytes) -> dict[str, Place]:
+def _places(sheets: Mapping[str, tuple[Row, ...]], xml: bytes) -> dict[str, Place]:
     match = re.search(rb"<instance>\s*<([\w.:-]+)", xml)
     root = match[1].decode() if match else "data"
     places: dict[str, Place] = {}
@@ -574,6 +343,10 @@ def _places(sheets: Mapping[str, Sequence[Row]], xml: bytes) -> dict[str, Place]
     for path, row in named(sheets):
         place = Place("survey", row.number)
         places[f"/{root}/{path}"] = place
+        if not re.fullmatch(r"\d*|\$\{[^}]*\}", row["repeat_count"]):
+            # pyxform keeps an expression's outcome in a node of its own.
+            places.setdefault(f"/{root}/{path}_count", place)
+            by_name.setdefault(f"{row['name']}_count", []).append(place)
         by_name.setdefault(row["name"], []).append(place)
     for name, found in by_name.items():
         if len(found) == 1:

@@ -256,11 +256,14 @@ def publish(ctx: click.Context, form: Path, media: tuple[Path, ...], as_json: bo
 
     desk = desk_of(ctx)
     files = {one.name: one.read_bytes() for one in _media(form, media)}
-    done = act(desk, form.name, form.read_bytes(), files)
+    doubts: list[str] = []
+    done = act(desk, form.name, form.read_bytes(), files, warn=lambda one: doubts.append(str(one)))
     taken = inspect(desk, parked=True)
     if as_json:
-        click.echo(json.dumps({**done.listed(), "taken_up": taken}))
+        click.echo(json.dumps({**done.listed(), "taken_up": taken, "warnings": doubts}))
         return
+    for doubt in doubts:
+        click.echo(f"{form.name}, {doubt}", err=True)
     with_media = f" with {len(done.media)} media files" if done.media else ""
     click.echo(f"Published {done.form}, version {done.version or '(none)'}{with_media}")
     for state, count in sorted(taken.items()):

@@ -12,8 +12,9 @@ from sync_server.store import published
 from sync_server.store.intake_tables import forms
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from forms.problems import Problem
     from sync_server.desk import Desk
     from sync_server.store.engine import Tx
     from sync_server.store.published import Published
@@ -23,19 +24,29 @@ class NotPublished(Exception):
     """The form was not published; the message says what to change. Devices keep what they have."""
 
 
-def publish(desk: Desk, name: str, source: bytes, media: Mapping[str, bytes]) -> Published:
+def publish(
+    desk: Desk,
+    name: str,
+    source: bytes,
+    media: Mapping[str, bytes],
+    *,
+    warn: Callable[[Problem], None] = lambda _: None,
+) -> Published:
     """Compiles the XLSForm (or takes the XForm) `name` and offers it to every device.
 
     `media` are the files that may go with it; only those that the form asks for are kept.
     Publishing the same again changes nothing. Older versions stay valid for what was begun.
+    `warn` is told what can be published but is hardly meant, by sheet and row.
     Raises `NotPublished`, naming sheet, row and reason.
     """
     from forms.form import Form  # noqa: PLC0415  the engine is read when it is first needed
     from forms.problems import BrokenForm  # noqa: PLC0415  as above
-    from forms.xlsform import compile_xlsform  # noqa: PLC0415  as above
+    from forms.xlsform import read_xlsform  # noqa: PLC0415  as above
 
+    read = None
     try:
-        xml = compile_xlsform(name, source, media)
+        read = read_xlsform(name, source, media)
+        xml = read.xml
         bare = Form.load(xml, media)
         wanted = bare.media_names
         # A list of what the form itself registers is no file: each device fills it from its area's registry.
@@ -50,8 +61,11 @@ def publish(desk: Desk, name: str, source: bytes, media: Mapping[str, bytes]) ->
         named = {one: media[one] for one in sorted(media) if one in wanted or one.encode() in xml}
         form = Form.load(xml, named)
     except BrokenForm as broken:
-        told = "\n".join(f"  {one}" for one in broken.problems)
+        problems = read.located(broken.problems) if read else broken.problems
+        told = "\n".join(f"  {one}" for one in problems)
         raise NotPublished(f"{name} was not published:\n{told}") from broken
+    for one in read.warnings:
+        warn(one)
     if not form.id or len(form.id) > 255 or len(form.version) > 255:
         raise NotPublished(f"{name}, settings: form_id and version have 1 to 255 characters")
     at_ms = desk.now_ms()

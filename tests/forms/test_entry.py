@@ -165,8 +165,8 @@ def test_questions_that_wait_for_each_other_are_named():
             "| | calculate | third | | ${second} + 1 |\n"
             "| | note | n | Note | |\n"
         )
-    assert "/data/first" in str(refused.value)
-    assert "/data/third" in str(refused.value)
+    assert "${first} (row 2)" in str(refused.value)
+    assert "${third} (row 4)" in str(refused.value)
     assert "cycle" in str(refused.value)
 
 

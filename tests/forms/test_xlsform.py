@@ -57,10 +57,10 @@ def test_every_unknown_reference_is_named_with_its_row_and_the_likely_name():
     ("rows", "row", "says"),
     [
         ("| | text | a | A | | |\n| | text | a | A | | |", 3, "unique"),
-        ("| | begin group | g | G | | |\n| | text | a | A | | |", 2, "begin_group"),
+        ("| | begin group | g | G | | |\n| | text | a | A | | |", 2, "never closed"),
         ("| | quiz | a | A | | |", 2, "quiz"),
         ("| | text | | A | | |", 2, "no name"),
-        ("| | text | a b | A | | |", 2, "Names must begin"),
+        ("| | text | a b | A | | |", 2, "write a_b"),
         ("| | select_one colour | a | A | | |", 2, "colour"),
     ],
 )
@@ -195,6 +195,6 @@ def test_the_engines_own_problems_are_brought_back_to_their_rows():
             "survey",
             3,
             "a",
-            "/data/r/a (row 3) needs /data/r/b (row 4), which needs /data/r/a (row 3)",
+            "${a} (row 3) needs ${b} (row 4), which needs ${a} (row 3)",
         ),
     )
