@@ -31,8 +31,9 @@ TOLD = {
     "field_agent.register": {"RefusedAnswer", "NoSuchQuestion"},
     "forms.problems": {"BrokenForm"},
     "forms.media": {"BadMedia"},
-    "forms.entry": {"WrongForm", "NoSuchNode", "Unfinished"},
+    "forms.entry": {"NoSuchNode"},
     "forms.finish": {"Unfinished"},
+    "forms.plant": {"WrongForm"},
     "schemas.problems": {"Refused"},
 }
 

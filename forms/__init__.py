@@ -17,10 +17,10 @@ if TYPE_CHECKING:
         Fault,
         NoSuchNode,
         State,
-        WrongForm,
     )
     from forms.finish import Submission, Unfinished
     from forms.form import Form, load
+    from forms.plant import WrongForm
     from forms.problems import BrokenForm, Problem
 
 __all__ = [
@@ -50,6 +50,7 @@ _HOMES = {
     "Choice": "forms.choices",
     "Submission": "forms.finish",
     "Unfinished": "forms.finish",
+    "WrongForm": "forms.plant",
 } | dict.fromkeys(
     (
         "Changed",
@@ -57,7 +58,6 @@ _HOMES = {
         "Fault",
         "NoSuchNode",
         "State",
-        "WrongForm",
     ),
     "forms.entry",
 )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from forms.choices import values
 from forms.context import Context
-from forms.entry import Entry, Fault, WrongForm, plant
+from forms.entry import Entry, Fault
 from forms.finish import attachments as named_files
 from forms.instance import below, everything, ref_of
 from forms.markup import BadMarkup, parse
+from forms.plant import WrongForm, plant
 from forms.values import answered, fits, parse_datetime
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Judged:
                 found.append(Fault(ref_of(node), "calculate", reason))
         for definition in form.selects:
             itemset = definition.control.itemset if definition.control is not None else None
-            if itemset is not None and itemset.nodeset.instances & self.absent:
+            if itemset is not None and not itemset.nodeset.instances.isdisjoint(self.absent):
                 continue
             for node in below(entry.root, definition.path[1:]):
                 if node.text and node.relevant and node not in given:
@@ -134,7 +135,7 @@ class Judged:
         it.
         """
         compiled = rule.compiled
-        if compiled.instances & self.absent:
+        if not compiled.instances.isdisjoint(self.absent):
             return True
         if compiled.volatile and not (self.timed and not (compiled.functions & _LUCKY)):
             return True
@@ -166,11 +167,9 @@ class Judged:
 
 def _moment(form: Form, root: Cell) -> datetime | None:
     """The submission's own time: its end, else its start, else None."""
-    for which in ("end", "start"):
-        for definition in form.preloads:
-            if definition.preload == "timestamp" and definition.preload_parameters == which:
-                for node in below(root, definition.path[1:]):
-                    moment = parse_datetime(node.text.strip(), UTC)
-                    if moment is not None:
-                        return moment
+    for definition in form.timestamps:
+        for node in below(root, definition.path[1:]):
+            moment = parse_datetime(node.text.strip(), UTC)
+            if moment is not None:
+                return moment
     return None

@@ -73,7 +73,16 @@ def values(entry: Entry, node: Cell) -> frozenset[str] | set[str]:
 
 def _values(entry: Entry, node: Cell, control: Control) -> set[str]:
     found = {one.value for one in control.items}
-    if control.itemset is not None:
-        take = control.itemset.value.string
-        found.update(take(item, entry) for item in entry.items(node, control.itemset))
+    itemset = control.itemset
+    if itemset is None:
+        return found
+    items = entry.items(node, itemset)
+    column, take = itemset.column, itemset.value.string
+    for item in items:
+        if column and item.defn is None:
+            # An item of a list, as nearly all are: what stands there is what the expression says.
+            cells = item.kids.get(column)
+            found.add(cells[0].string_value() if cells else "")
+        else:
+            found.add(take(item, entry))
     return found

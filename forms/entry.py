@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-from collections import deque
 from dataclasses import dataclass, field
 from functools import lru_cache
 from heapq import heappop, heappush
@@ -25,9 +24,9 @@ from forms.instance import (
     remove,
 )
 from forms.itext import MEDIA, Output
-from forms.markup import kids, local, parse
+from forms.markup import parse
 from forms.media import node_of
-from forms.model import Definition, Seed
+from forms.plant import plant
 from forms.preload import preloaded, property_named
 from forms.values import answered, calculated, dated
 
@@ -40,8 +39,7 @@ if TYPE_CHECKING:
     from forms.graph import Rule
     from forms.itext import Text
     from forms.language import Compiled
-    from forms.markup import Element
-    from forms.model import Action, Control, Itemset, Path
+    from forms.model import Action, Control, Definition, Itemset, Path
     from forms.tree import Node
 
 FaultKind = Literal[
@@ -115,10 +113,6 @@ class NoSuchNode(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
-
-
-class WrongForm(ValueError):
-    """The saved entry or submission is not of this form; nothing was changed."""
 
 
 _STEP = re.compile(r"(@?)(?:[\w.-]+:)?([\w.-]+)(?:\[(\d+)\])?")
@@ -285,11 +279,12 @@ class Entry:
                 node.text = answered(node.text, definition.type, "", self.dialect, self.zone)
 
     def _preload(self, top: Cell) -> None:
-        if not self.form.preloads:
-            return
-        for node in everything(top):
-            if node.defn.preload:
-                text = preloaded(node.defn, self.context, self.zone)
+        depth = len(top.defn.path)
+        for definition in self.form.preloads:
+            if definition.path[:depth] != top.defn.path:
+                continue
+            for node in below(top, definition.path[depth:]):
+                text = preloaded(definition, self.context, self.zone)
                 if text is not None:
                     node.text = text
 
@@ -925,39 +920,39 @@ class Entry:
     def faults(self) -> tuple[Fault, ...]:
         """All faults of what is asked and relevant, in the order of the form."""
         found = []
-        for node, control in self._asked(self.form.controls, self.root):
+        for node, control in self.asked():
             if control.asks:
                 fault = self.fault(node)
                 if fault is not None:
                     found.append(fault)
         return tuple(dict.fromkeys(found))
 
-    def _asked(
-        self, controls: tuple[Control, ...] | list[Control], here: Cell
-    ) -> Iterator[tuple[Cell, Control]]:
+    def asked(self) -> list[tuple[Cell, Control]]:
         """The relevant controls with their nodes, in the order of the body."""
+        return self._asked(self.form.controls, self.root, [])
+
+    def _asked(
+        self, controls: Iterable[Control], here: Cell, found: list[tuple[Cell, Control]]
+    ) -> list[tuple[Cell, Control]]:
+        """Puts the relevant controls with their nodes into `found`, in the order of the body."""
         for control in controls:
             if not control.bound:
-                yield here, control
-                yield from self._asked(control.controls, here)
+                found.append((here, control))
+                self._asked(control.controls, here, found)
                 continue
             for node in self._at(control, here):
-                if not node.relevant:
-                    continue
-                yield node, control
-                if control.controls:
-                    yield from self._asked(control.controls, node)
+                if node.relevant:
+                    found.append((node, control))
+                    if control.controls:
+                        self._asked(control.controls, node, found)
+        return found
 
     def _at(self, control: Control, here: Cell) -> list[Cell]:
         assert control.definition is not None
+        climb, names = self._route(here.defn, control.definition)
         if control.kind == "group" and control.definition.repeat is not None:
             # The group around a repeat shows what holds the repeat's instances.
-            climb, names = self._route(here.defn, control.definition)
-            names = names[:-1] if names else names
-            if not names and not climb:
-                return [here]
-        else:
-            climb, names = self._route(here.defn, control.definition)
+            names = names[:-1]
         at = here
         for _ in range(climb):
             at = at.parent or at  # type: ignore[assignment]
@@ -1133,97 +1128,6 @@ def _all_relevant(node: Cell, holds: bool) -> None:
         _all_relevant(attribute, holds and attribute.own_relevant)  # type: ignore[arg-type,attr-defined]
     for kid in node.children:
         _all_relevant(kid, holds and kid.own_relevant)  # type: ignore[arg-type,attr-defined]
-
-
-def plant(form: Form, root: Element, strange: list[tuple[str, str]] | None = None) -> Cell:
-    """Saved XML as nodes of the form. What the form does not know is put into `strange`
-    (ref, why), or left out where there is no such list. Raises WrongForm.
-    """
-    if local(root) != form.root.name:
-        raise WrongForm(f"its data is <{local(root)}>; the form's is <{form.root.name}>")
-    made = _planted(form.root, root, None, strange)
-    if form.root.seed is not None:
-        _completed(made, form.root.seed, blank=strange is not None)
-    return made
-
-
-def _planted(
-    definition: Definition,
-    element: Element,
-    parent: Cell | None,
-    strange: list[tuple[str, str]] | None,
-) -> Cell:
-    made = cell(definition, "", parent)
-    if definition.attributes:
-        for key, value in element.attrib.items():
-            attribute = definition.attributes.get(str(key).rpartition("}")[2])
-            if attribute is not None:
-                made.attrs[attribute.name] = cell(attribute, str(value), made)
-    if not definition.children:
-        made.text = element.text or ""
-        if len(element) and strange is not None:
-            strange.extend((f"{ref_of(made)}/{local(kid)}", "unknown") for kid in kids(element))
-        return made
-    by_name = definition.by_name
-    children, table = made.children, made.kids
-    for kid in kids(element):
-        name = local(kid)
-        inner = by_name.get(name)
-        if inner is None:
-            if strange is not None:
-                strange.append((f"{ref_of(made)}/{name}", "unknown"))
-            continue
-        siblings = table.get(name)
-        if siblings is not None and inner.repeat is None and not inner.several:
-            if strange is not None:
-                strange.append((f"{ref_of(made)}/{name}", "twice"))
-            continue
-        grown = _planted(inner, kid, made, strange)
-        children.append(grown)
-        if siblings is None:
-            table[name] = [grown]
-        else:
-            siblings.append(grown)
-    return made
-
-
-def _completed(node: Cell, seed: Seed, *, blank: bool) -> None:
-    """Nodes that a submission leaves out (they were not relevant) are there again: as the form
-    begins, or `blank` where it is only to be judged.
-    """
-    queue = deque([(node, seed)])
-    while queue:
-        here, model = queue.popleft()
-        for definition in model.definition.attributes.values():
-            if definition.name not in here.attrs:
-                here.attrs[definition.name] = cell(definition, "", here)
-        for below_seed in model.children:
-            definition = below_seed.definition
-            found = here.kids.get(definition.name)
-            if not found:
-                if definition.repeat is not None:
-                    continue
-                grown = grow(_emptied(below_seed) if blank else below_seed, None)
-                grown.parent = here
-                insert(here, grown)
-                continue
-            if definition.repeat is None:
-                queue.append((found[0], below_seed))  # type: ignore[arg-type]
-        for definition in model.definition.children:
-            if definition.repeat is not None and definition.template is not None:
-                queue.extend(
-                    (one, definition.template)  # type: ignore[misc]
-                    for one in here.kids.get(definition.name, ())
-                )
-
-
-def _emptied(seed: Seed) -> Seed:
-    return Seed(
-        seed.definition,
-        "",
-        seed.attributes,
-        tuple(_emptied(one) for one in seed.children),
-    )
 
 
 def plain_float(text: str) -> float:

@@ -83,11 +83,7 @@ def instance_name(entry: Entry) -> str:
 def attachments(entry: Entry) -> tuple[str, ...]:
     """The files that relevant answers name, in the order of the form, each once."""
     names: dict[str, None] = {}
-    for definition in entry.form.questions:
-        control = definition.control
-        uploads = control is not None and control.kind == "upload"
-        if definition.type != "binary" and not uploads:
-            continue
+    for definition in entry.form.uploads:
         for node in below(entry.root, definition.path[1:]):
             if node.text and node.relevant:
                 names[node.text] = None
@@ -103,11 +99,8 @@ def serialized(entry: Entry, *, everything: bool) -> bytes:
 
 
 def _namespaces(form: Form, root: Cell) -> str:
-    known: dict[str, str] = {}
-    for definition in form.questions:
-        if definition.prefix and definition.namespace:
-            known.setdefault(definition.prefix, definition.namespace)
-    said = "".join(f' xmlns:{prefix}="{uri.translate(_QUOTED)}"' for prefix, uri in known.items())
+    known = form.namespaces.items()
+    said = "".join(f' xmlns:{prefix}="{uri.translate(_QUOTED)}"' for prefix, uri in known)
     namespace = root.defn.namespace
     if namespace and not root.defn.prefix and namespace != XFORMS:
         said = f' xmlns="{namespace.translate(_QUOTED)}"' + said

@@ -6,6 +6,7 @@ import gc
 import hashlib
 import re
 import threading
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from forms.dialect import DIALECTS
@@ -18,7 +19,7 @@ from forms.markup import BadMarkup, kids, local, parse
 from forms.media import BadMedia, blank, file_named, found, node_of, read_instance, rows
 from forms.model import Definition, steps_of
 from forms.problems import BrokenForm, Problem
-from forms.reading import ENTITY_VERSIONS, Reader, loose
+from forms.reading import COLUMN, ENTITY_VERSIONS, Reader, loose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from forms.tree import Node
 
 _LISTED = re.compile(r"""^\s*instance\((['"])(.+?)\1\)/([\w./-]+?)\s*(?:\[.*)?$""", re.DOTALL)
-_COLUMN = re.compile(r"[A-Za-z_][\w.-]*")
 _ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*"|'[^']*')""")
 OPENROSA = "http://openrosa.org/xforms"
 _SHORT = (
@@ -179,7 +179,7 @@ class Form:
     def media_names(self) -> tuple[str, ...]:
         return tuple(file_named(src) for src in self._external.values() if src != LAST_SAVED)
 
-    @property
+    @cached_property
     def absent(self) -> frozenset[str]:
         """The ids of lists whose files did not come with the form: what is in them is not known."""
         return frozenset(
@@ -187,6 +187,34 @@ class Form:
             for name, src in self._external.items()
             if src == LAST_SAVED
             or (src not in self._media and src.rpartition("/")[2] not in self._media)
+        )
+
+    @cached_property
+    def namespaces(self) -> Mapping[str, str]:
+        """What its nodes' prefixes stand for."""
+        known: dict[str, str] = {}
+        for definition in self.questions:
+            if definition.prefix and definition.namespace:
+                known.setdefault(definition.prefix, definition.namespace)
+        return known
+
+    @cached_property
+    def uploads(self) -> tuple[Definition, ...]:
+        """The questions whose answers name files."""
+        return tuple(
+            one
+            for one in self.questions
+            if one.type == "binary" or (one.control is not None and one.control.kind == "upload")
+        )
+
+    @cached_property
+    def timestamps(self) -> tuple[Definition, ...]:
+        """Where an entry's own time stands: its end first, its start otherwise."""
+        return tuple(
+            one
+            for which in ("end", "start")
+            for one in self.preloads
+            if one.preload == "timestamp" and one.preload_parameters == which
         )
 
     @property
@@ -264,7 +292,7 @@ class Form:
             columns = self._columns(listed[2], listed[3])
             for what, part in (("label", itemset.label.text), ("value", itemset.value.text)):
                 name = part.strip()
-                if columns and _COLUMN.fullmatch(name) and name not in columns:
+                if columns and COLUMN.fullmatch(name) and name not in columns:
                     reader.problem(
                         control.path[-1],
                         f"its choices come from {listed[2]!r}, which has no {name!r} for the {what}",

@@ -54,16 +54,16 @@ def cell(definition: Definition, text: str, parent: Cell | None) -> Cell:
     return Cell(definition, text, parent)
 
 
-def grow(seed: Seed, parent: Cell | None) -> Cell:
-    """The seed as nodes, put last among the parent's children where there is a parent."""
-    made = cell(seed.definition, seed.text, parent)
+def grow(seed: Seed, parent: Cell | None, *, blank: bool = False) -> Cell:
+    """The seed as nodes (or as `blank` ones) that have the parent above them."""
+    made = cell(seed.definition, "" if blank else seed.text, parent)
     for definition, text in seed.attributes:
         made.attrs[definition.name] = cell(definition, text, made)
     for definition in seed.definition.attributes.values():
         if definition.name not in made.attrs:
             made.attrs[definition.name] = cell(definition, "", made)
     for below in seed.children:
-        kid = grow(below, made)
+        kid = grow(below, made, blank=blank)
         made.children.append(kid)
         made.kids.setdefault(kid.name, []).append(kid)
     return made
@@ -80,10 +80,10 @@ def insert(parent: Cell, made: Cell) -> None:
         place = len(parent.children)
         if len(made.defn.repeats_above) < 2:
             # Inside an instance a first one comes last, as JavaRosa has it.
-            place = 0
-            for number, kid in enumerate(parent.children):
+            for kid in reversed(parent.children):
                 if kid.defn.number < made.defn.number:
-                    place = number + 1
+                    break
+                place -= 1
     parent.children.insert(place, made)
 
 

@@ -82,6 +82,8 @@ class Itemset:
     label_is_itext: bool
     shuffled: Compiled | None = None
     """The nodeset within its randomize(), where it has one: the same nodes in another order."""
+    column: str = ""
+    """What each item's value stands in, where `value` is no more than its name."""
 
 
 @dataclass(slots=True, eq=False)
@@ -124,10 +126,10 @@ class Control:
     fixed: bool = False
     """jr:noAddRemove, or a count: people neither add nor remove instances."""
     definition: Definition | None = None
+    asks: bool = field(init=False)
 
-    @property
-    def asks(self) -> bool:
-        return self.kind not in {"group", "repeat"}
+    def __post_init__(self) -> None:
+        self.asks = self.kind not in {"group", "repeat"}
 
     def within(self) -> Iterator[Control]:
         """The control and all inside it, in order."""

@@ -95,6 +95,7 @@ BIND_EXTRAS = frozenset(
 )
 _ITEXT = re.compile(r"^\s*jr:itext\(\s*(['\"])(.*)\1\s*\)\s*$", re.DOTALL)
 _RANDOMIZE = re.compile(r"^\s*randomize\s*\(", re.DOTALL)
+COLUMN = re.compile(r"[A-Za-z_][\w.-]*")
 _REPEATABLE_MAX = 100_000
 _ITEMS_MAX = 1_000_000
 
@@ -567,7 +568,8 @@ class Reader:
         label_compiled = self.compile(label, where, "the choices' label")
         if compiled is None or value_compiled is None or label_compiled is None:
             return None
-        return Itemset(compiled, value_compiled, label_compiled, itext, shuffled)
+        column = value.strip() if COLUMN.fullmatch(value.strip()) else ""
+        return Itemset(compiled, value_compiled, label_compiled, itext, shuffled, column)
 
     def _action(self, element: Element, source: Control | None, context: Path) -> None:
         kind = local(element)

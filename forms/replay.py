@@ -223,8 +223,7 @@ def snapshot(entry: Entry, *, seen: bool = True) -> dict[str, Any]:
         shown.setdefault(told["ref"], []).append(told)
     if not seen:
         return {"nodes": nodes}
-    way = entry._asked(entry.form.controls, entry.root) if mirror is None else mirror.tour()  # noqa: SLF001 - one engine
-    for asked, control in way:
+    for asked, control in entry.asked() if mirror is None else mirror.tour():
         if control.bound and control.definition is not asked.defn:
             continue
         if mirror is not None and control.asks:

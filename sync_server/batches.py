@@ -156,8 +156,9 @@ def _submission(desk: Desk, row: Any) -> Submission:
 
 def _answers(desk: Desk, payload: Payload) -> Iterator[Answer]:
     from forms.context import Context  # noqa: PLC0415  the engine is read when it is first needed
-    from forms.entry import Entry, WrongForm  # noqa: PLC0415  as above
+    from forms.entry import Entry  # noqa: PLC0415  as above
     from forms.markup import BadMarkup  # noqa: PLC0415  as above
+    from forms.plant import WrongForm  # noqa: PLC0415  as above
 
     form = _shelf(desk).form(payload.form, payload.version, payload.form_hash)
     if form is None:

@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from forms.check import check
 from forms.claims import BadClaim, claims
 from forms.context import Context
-from forms.entry import Entry, NoSuchNode, WrongForm
+from forms.entry import Entry, NoSuchNode
 from forms.finish import Unfinished
 from forms.form import Form
 from forms.language import BadExpression
 from forms.markup import BadMarkup
 from forms.media import BadMedia, read_instance
+from forms.plant import WrongForm
 from forms.problems import BrokenForm
 from forms.rules import rule
 from forms.xlsform import compile_xlsform
