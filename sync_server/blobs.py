@@ -6,7 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import bindparam, delete, insert, select, update
 
 from schemas.problems import Refused
 from sync_server.store.engine import add_if_new, as_bytes
@@ -150,17 +150,24 @@ def piece(tx: Tx, area: str, blob_hash: str, start: int, end: int) -> bytes:
 
 def missing(tx: Tx, area: str, device: str, limit: int = 500) -> dict[str, int]:
     """The device's attachments that are not whole yet: hash -> bytes here, smallest first."""
-    found = tx.execute(
-        select(blobs.c.hash, blobs.c.have)
-        .join(
-            attachments,
-            (attachments.c.area == blobs.c.area) & (attachments.c.hash == blobs.c.hash),
-        )
-        .where(blobs.c.area == area, attachments.c.device == device, blobs.c.whole.is_(False))
-        .order_by(blobs.c.size, blobs.c.hash)
-        .limit(limit)
-    )
+    found = tx.execute(_MISSING, {"area": area, "device": device, "most": limit})
     return {row.hash: row.have for row in found}
+
+
+_MISSING = (
+    select(blobs.c.hash, blobs.c.have)
+    .join(
+        attachments,
+        (attachments.c.area == blobs.c.area) & (attachments.c.hash == blobs.c.hash),
+    )
+    .where(
+        blobs.c.area == bindparam("area"),
+        attachments.c.device == bindparam("device"),
+        blobs.c.whole.is_(False),
+    )
+    .order_by(blobs.c.size, blobs.c.hash)
+    .limit(bindparam("most"))
+)
 
 
 def hash_of(data: bytes) -> str:

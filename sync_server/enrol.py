@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import bindparam, insert, select, update
 
 from schemas.frames import digest
 from schemas.messages import EnrolReply, EnrolRequest
@@ -184,14 +184,17 @@ def enrol(desk: Desk, request: EnrolRequest) -> EnrolReply:
 
 def find(tx: Tx, device: str) -> Device:
     """Raises `Refused("device-unknown")`."""
-    row = tx.execute(
-        select(devices)
-        .join(places, (places.c.place == devices.c.area) & (places.c.device == devices.c.device))
-        .where(places.c.area == "", places.c.device == device)
-    ).first()
+    row = tx.execute(_FIND, {"device": device}).first()
     if row is None:
         raise Refused("device-unknown", device)
     return _device(row)
+
+
+_FIND = (
+    select(devices)
+    .join(places, (places.c.place == devices.c.area) & (places.c.device == devices.c.device))
+    .where(places.c.area == "", places.c.device == bindparam("device"))
+)
 
 
 def _device(row: Any) -> Device:

@@ -99,17 +99,18 @@ def _areas(tx: Tx, device: Device | None, wanted: Any) -> list[str]:
 
 def waiting(tx: Tx, device: Device) -> Count:
     """How many of the device's submissions wait, by the small index of what does."""
+    here = {"area": device.area, "device": device.device}
+    return Count(*(int(tx.execute(one, here).scalar_one()) for one in _HOW_MANY))
 
-    def count(state: Any) -> int:
-        return int(
-            tx.execute(
-                select(func.count()).where(
-                    state, submissions.c.area == device.area, submissions.c.device == device.device
-                )
-            ).scalar_one()
-        )
 
-    return Count(count(_RECEIVED), count(_PARKED))
+_HOW_MANY = [
+    select(func.count()).where(
+        state,
+        submissions.c.area == bindparam("area"),
+        submissions.c.device == bindparam("device"),
+    )
+    for state in (_RECEIVED, _PARKED)
+]
 
 
 def soon(desk: Desk, device: Device) -> None:

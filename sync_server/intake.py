@@ -12,17 +12,16 @@ import json
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import bindparam, insert, select, update
+from sqlalchemy import bindparam, insert, select
 
 from schemas.envelope import Envelope, Payload, envelope_hash, parse
 from schemas.problems import Problem, Refused
 from schemas.signing import held_digest, receipt_bytes, text
-from sync_server import blobs, openings
+from sync_server import blobs, chain, openings
 from sync_server.checking import place
-from sync_server.store.engine import as_bytes, next_sequence
+from sync_server.store.engine import add_all, as_bytes, next_sequence
 from sync_server.store.intake_tables import (
     batches,
-    devices,
     envelopes,
     epochs,
     replies,
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     from sync_server.enrol import Device
     from sync_server.store.engine import Tx
 
-NEAR = 4096
-"""Counters further apart than this are looked up one by one, closer ones as a range."""
 HELD_FOR = ("counter-forked", "chain-broken", "instance-known")
 """Problems that only a person can end."""
 
@@ -153,88 +150,98 @@ def store_batch(tx: Tx, device: Device, brought: Brought, at_ms: int) -> dict[st
         return again
     brought = _openable(tx, device, brought)
     openings.keep(tx, device, brought.openings)
-    near = _near(tx, device, [one.header.counter for _, one in brought.sound])
-    here = {row.hash for row in near}
+    near = chain.near(tx, device, [one.header.counter for _, one in brought.sound])
+    here = {one.hash for one in near}
     # Around these counters, what the server holds of the device's chain.
-    chain = {row.counter: (row.hash, row.prev) for row in near if not row.fork}
+    links = {one.counter: (one.hash, one.prev) for one in near if not one.fork}
     sequence = next_sequence(tx, device.area)
-    sealed_rows: list[dict[str, Any]] = []
-    opened_rows: list[dict[str, Any]] = []
+    sealed_rows: list[tuple[Any, ...]] = []
+    received_rows: list[tuple[Any, ...]] = []
+    fresh: list[int] = []
     named: list[dict[str, Any]] = []
+    area, name, batch = device.area, device.device, brought.batch
     for data, envelope in brought.sound:
-        if envelope.hash in here:
+        header, digest = envelope.header, envelope.hash
+        if digest in here:
             continue
-        header = envelope.header
-        fork = _fork(chain, envelope)
+        counter = header.counter
+        fork = chain.misfit(links, envelope)
         if not fork:
-            chain[header.counter] = (envelope.hash, header.prev)
-        sealed_rows.append(
-            {
-                "area": device.area,
-                "device": device.device,
-                "counter": header.counter,
-                "hash": envelope.hash,
-                "prev": header.prev,
-                "fork": bool(fork),
-                "received_ms": at_ms,
-                "sealed": data,
-            }
-        )
-        opened_rows.append(
-            {
-                "area": device.area,
-                "device": device.device,
-                "counter": header.counter,
-                "hash": envelope.hash,
-                "sequence": sequence,
-                "batch": brought.batch,
-                # What does not fit into the chain is opened too, for the person who will look at it.
-                "state": "received",
-                "problem": fork,
-                "form": header.form[:255],
-                "version": header.version[:255],
-                "form_hash": header.form_hash,
-                "made": header.made[:128],
-                "received_ms": at_ms,
-            }
+            links[counter] = (digest, header.prev)
+            fresh.append(counter)
+        sealed_rows.append((area, name, counter, digest, header.prev, bool(fork), at_ms, data))
+        received_rows.append(
+            (
+                area,
+                name,
+                counter,
+                digest,
+                sequence,
+                batch,
+                # What does not fit into the chain is opened too, for the person who will look.
+                "received",
+                fork,
+                "",
+                "",
+                header.form[:255],
+                header.version[:255],
+                header.form_hash,
+                header.made[:128],
+                at_ms,
+            )
         )
         named += [
-            {
-                "area": device.area,
-                "hash": part.hash,
-                "device": device.device,
-                "counter": header.counter,
-                "size": part.size,
-            }
+            {"area": area, "hash": part.hash, "device": name, "counter": counter, "size": part.size}
             for part in header.attachments
         ]
-    if opened_rows:
-        tx.execute(insert(envelopes), sealed_rows)
-        tx.execute(insert(submissions), opened_rows)
-        _raise_held_to(tx, device, [row["counter"] for row in sealed_rows if not row["fork"]])
+    if received_rows:
+        add_all(tx, envelopes, _SEALED, sealed_rows)
+        add_all(tx, submissions, _RECEIVED, received_rows)
+        chain.raise_held_to(tx, device, fresh)
     if named:
-        blobs.expect(tx, device.area, [(one["hash"], one["size"]) for one in named])
+        blobs.expect(tx, area, [(one["hash"], one["size"]) for one in named])
         once = {(one["hash"], one["counter"]): one for one in named}
         blobs.name(tx, list(once.values()))
     tx.execute(
-        insert(batches).values(
-            area=device.area,
-            device=device.device,
-            batch=brought.batch,
-            sequence=sequence,
-            received_ms=at_ms,
-            digest=brought.digest,
-            count=len(opened_rows),
-            by=brought.by,
-        )
+        _KEEP_BATCH,
+        {
+            "area": area,
+            "device": name,
+            "batch": batch,
+            "sequence": sequence,
+            "received_ms": at_ms,
+            "digest": brought.digest,
+            "count": len(received_rows),
+            "by": brought.by,
+        },
     )
     said = _answer(tx, device, brought)
     tx.execute(
-        insert(replies).values(
-            area=device.area, device=device.device, batch=brought.batch, reply=json.dumps(said)
-        )
+        _KEEP_REPLY, {"area": area, "device": name, "batch": batch, "reply": json.dumps(said)}
     )
     return said
+
+
+_SEALED = ("area", "device", "counter", "hash", "prev", "fork", "received_ms", "sealed")
+_RECEIVED = (
+    "area",
+    "device",
+    "counter",
+    "hash",
+    "sequence",
+    "batch",
+    "state",
+    "problem",
+    "instance_id",
+    "parent",
+    "form",
+    "version",
+    "form_hash",
+    "made",
+    "received_ms",
+)
+# These run at every round: built once, as building one costs more than to run it.
+_KEEP_BATCH, _KEEP_REPLY = insert(batches), insert(replies)
 
 
 def _said(tx: Tx, device: Device, brought: Brought) -> dict[str, Any] | None:
@@ -266,77 +273,25 @@ _REPLY = (
 )
 
 
-def _near(tx: Tx, device: Device, counters: Sequence[int]) -> list[Any]:
-    """What the server holds of the device at these counters and beside them."""
-    if not counters:
-        return []
-    least, most = min(counters) - 1, max(counters) + 1
-    here = select(envelopes.c.counter, envelopes.c.hash, envelopes.c.prev, envelopes.c.fork).where(
-        envelopes.c.area == device.area, envelopes.c.device == device.device
-    )
-    if most - least <= NEAR:
-        here = here.where(envelopes.c.counter.between(least, most))
-    else:
-        beside = {one for counter in counters for one in (counter - 1, counter, counter + 1)}
-        here = here.where(envelopes.c.counter.in_(beside))
-    return list(tx.execute(here))
-
-
-def _fork(chain: dict[int, tuple[str, str]], envelope: Envelope) -> str:
-    """The problem's code if the envelope does not fit into the chain, else ""."""
-    header = envelope.header
-    if header.counter in chain:
-        return "counter-forked"
-    before, after = chain.get(header.counter - 1), chain.get(header.counter + 1)
-    if before and before[0] != header.prev:
-        return "chain-broken"
-    if after and after[1] != envelope.hash:
-        return "chain-broken"
-    return ""
-
-
-def _raise_held_to(tx: Tx, device: Device, fresh: Iterable[int]) -> None:
-    """`devices.held_to` to the last counter before the first gap, now that `fresh` came."""
-    here = (devices.c.area == device.area) & (devices.c.device == device.device)
-    to = begun = int(tx.execute(select(devices.c.held_to).where(here)).scalar_one())
-    for counter in sorted(fresh):
-        to += counter == to + 1
-    # Behind a gap that is closed now, more may have lain for long.
-    for counter in tx.execute(
-        select(envelopes.c.counter)
-        .where(
-            envelopes.c.area == device.area,
-            envelopes.c.device == device.device,
-            envelopes.c.counter > to,
-            envelopes.c.fork.is_(False),
-        )
-        .order_by(envelopes.c.counter)
-    ).scalars():
-        if counter != to + 1:
-            break
-        to = counter
-    if to != begun:
-        tx.execute(update(devices).where(here).values(held_to=to))
-
-
 def _answer(tx: Tx, device: Device, brought: Brought) -> dict[str, Any]:
     """What the server holds now of this batch: read back, not remembered."""
     mine = {envelope.hash for _, envelope in brought.sound}
-    rows = _near(tx, device, [envelope.header.counter for _, envelope in brought.sound])
-    held = [(row.counter, row.hash) for row in rows if row.hash in mine]
+    rows = chain.near(tx, device, [envelope.header.counter for _, envelope in brought.sound])
+    held = [(one.counter, one.hash) for one in rows if one.hash in mine]
     told = list(brought.refused)
     if held:
         told += [
-            _refusal(row.counter, Problem(row.problem), held=True)
-            for row in tx.execute(
-                select(submissions.c.counter, submissions.c.hash, submissions.c.problem).where(
-                    submissions.c.area == device.area,
-                    submissions.c.device == device.device,
-                    submissions.c.counter.between(min(held)[0], max(held)[0]),
-                    submissions.c.problem.in_(HELD_FOR),
-                )
+            _refusal(counter, Problem(problem), held=True)
+            for counter, digest, problem in tx.execute(
+                _WAIT_FOR_A_PERSON,
+                {
+                    "area": device.area,
+                    "device": device.device,
+                    "least": min(held)[0],
+                    "most": max(held)[0],
+                },
             )
-            if row.hash in mine
+            if digest in mine
         ]
     return {
         "epoch": current_epoch(tx),
@@ -345,6 +300,14 @@ def _answer(tx: Tx, device: Device, brought: Brought) -> dict[str, Any]:
         "digest": held_digest(held),
         "refused": told,
     }
+
+
+_WAIT_FOR_A_PERSON = select(submissions.c.counter, submissions.c.hash, submissions.c.problem).where(
+    submissions.c.area == bindparam("area"),
+    submissions.c.device == bindparam("device"),
+    submissions.c.counter.between(bindparam("least"), bindparam("most")),
+    submissions.c.problem.in_(HELD_FOR),
+)
 
 
 def ranges(counters: Iterable[int]) -> list[tuple[int, int]]:
@@ -386,14 +349,15 @@ def receipted(desk: Desk, device: Device, batch: str, said: dict[str, Any]) -> O
 
 def current_epoch(tx: Tx) -> str:
     """The history that the server is in now."""
-    return str(
-        tx.execute(
-            select(epochs.c.epoch)
-            .where(epochs.c.area == "")
-            .order_by(epochs.c.begun_ms.desc(), epochs.c.epoch)
-            .limit(1)
-        ).scalar_one()
-    )
+    return str(tx.execute(_EPOCH).scalar_one())
+
+
+_EPOCH = (
+    select(epochs.c.epoch)
+    .where(epochs.c.area == "")
+    .order_by(epochs.c.begun_ms.desc(), epochs.c.epoch)
+    .limit(1)
+)
 
 
 def opened(desk: Desk, row: Any) -> Payload:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select, tuple_
+from sqlalchemy import bindparam, select, tuple_
 
 from schemas.envelope import is_opening, parse, parse_opening
 from schemas.problems import Refused
@@ -42,14 +42,15 @@ def set_apart(device: Device, parts: Iterable[bytes]) -> tuple[dict[str, bytes],
 
 def held(tx: Tx, device: Device, sessions: Iterable[str]) -> dict[str, bytes]:
     """Those of these sessions that are kept, by hash."""
-    rows = tx.execute(
-        select(openings.c.hash, openings.c.data).where(
-            openings.c.area == device.area,
-            openings.c.device == device.device,
-            openings.c.hash.in_(list(sessions)),
-        )
-    )
-    return {row.hash: as_bytes(row.data) for row in rows}
+    given = {"area": device.area, "device": device.device, "sessions": list(sessions)}
+    return {name: as_bytes(data) for name, data in tx.execute(_HELD, given)}
+
+
+_HELD = select(openings.c.hash, openings.c.data).where(
+    openings.c.area == bindparam("area"),
+    openings.c.device == bindparam("device"),
+    openings.c.hash.in_(bindparam("sessions", expanding=True)),
+)
 
 
 def of(tx: Tx, kept: Sequence[tuple[str, str, bytes]]) -> dict[str, bytes]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import BigInteger, Text, bindparam, func, insert, update
 
 from schemas.messages import RoundReply
-from sync_server import blobs, enrol, inspection, intake, pull
+from sync_server import blobs, chain, inspection, intake, pull
 from sync_server.intake import Outcome, current_epoch
 from sync_server.pull import Cursor
 from sync_server.store.engine import last_sequence
-from sync_server.store.intake_tables import devices, envelopes, epochs
+from sync_server.store.intake_tables import devices, epochs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,15 +46,16 @@ def meet(
         if cursor and _was_restored(tx, device, cursor):
             why = f"{device.device} holds the server's word for more than the server has"
             tx.execute(insert(epochs).values(area="", epoch=fresh_epoch, begun_ms=at_ms, why=why))
-        values = {"seen_ms": at_ms, "unsent": max(0, request.unsent - said.get("count", 0))}
-        if request.software:
-            values["software"] = request.software
-        if clock_ms is not None:
-            values["skew_ms"] = clock_ms - at_ms
         tx.execute(
-            update(devices)
-            .where(devices.c.area == device.area, devices.c.device == device.device)
-            .values(**values)
+            _WAS_HERE,
+            {
+                "of_area": device.area,
+                "of_device": device.device,
+                "at_ms": at_ms,
+                "left": max(0, request.unsent - said.get("count", 0)),
+                "program": request.software,
+                "skew": None if clock_ms is None else clock_ms - at_ms,
+            },
         )
         return said
 
@@ -68,7 +69,7 @@ def meet(
     def look(tx: Tx) -> RoundReply:
         epoch = current_epoch(tx)
         after = cursor.sequence if cursor and cursor.epoch == epoch else 0
-        held_to = enrol.find(tx, device.device).held_to
+        held_to = chain.held_to(tx, device)
         page: list[dict[str, Any]] = []
         reached, more, waits = after, False, inspection.Count(0, 0)
         if request.page:
@@ -86,7 +87,7 @@ def meet(
             checking=waits.checking,
             parked=waits.parked,
             blobs=blobs.missing(tx, device.area, device.device),
-            again=_again(tx, device, held_to, request.acknowledged),
+            again=chain.lost(tx, device, held_to, request.acknowledged),
             keys=pull.keys(desk, request.keys),
             forms=pull.forms(tx, request.forms),
             items=tuple(page),
@@ -96,33 +97,24 @@ def meet(
     return desk.store.read(look)
 
 
+_WAS_HERE = (
+    update(devices)
+    .where(devices.c.area == bindparam("of_area"), devices.c.device == bindparam("of_device"))
+    .values(
+        seen_ms=bindparam("at_ms"),
+        unsent=bindparam("left"),
+        software=func.coalesce(
+            func.nullif(bindparam("program", type_=Text), ""), devices.c.software
+        ),
+        skew_ms=func.coalesce(bindparam("skew", type_=BigInteger), devices.c.skew_ms),
+    )
+)
+
+
 def _was_restored(tx: Tx, device: Device, cursor: Cursor) -> bool:
     """Whether the server once held more than now, by its own word."""
     if cursor.epoch != current_epoch(tx):
         return False
     if cursor.sequence > last_sequence(tx, device.area):
         return True
-    return cursor.held_to > enrol.find(tx, device.device).held_to
-
-
-def _again(tx: Tx, device: Device, held_to: int, acknowledged: int) -> tuple[tuple[int, int], ...]:
-    """The ranges of counters up to `acknowledged` that are not here."""
-    if acknowledged <= held_to:
-        return ()
-    here = set(
-        tx.execute(
-            select(envelopes.c.counter).where(
-                envelopes.c.area == device.area,
-                envelopes.c.device == device.device,
-                envelopes.c.counter > held_to,
-                envelopes.c.counter <= acknowledged,
-            )
-        ).scalars()
-    )
-    ranges: list[tuple[int, int]] = []
-    first = held_to + 1
-    for counter in sorted({*here, acknowledged + 1}):
-        if counter > first:
-            ranges.append((first, counter - 1))
-        first = counter + 1
-    return tuple(ranges[:500])
+    return cursor.held_to > chain.held_to(tx, device)

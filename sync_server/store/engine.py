@@ -7,6 +7,8 @@ import threading
 import time
 from concurrent.futures import Future
 from dataclasses import dataclass
+from functools import lru_cache
+from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sqlalchemy import (
@@ -16,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     String,
     Table,
+    bindparam,
     create_engine,
     event,
     insert,
@@ -27,9 +30,9 @@ from sqlalchemy import exc as errors
 from sqlalchemy.dialects import postgresql, sqlite
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Engine
+    from sqlalchemy import Dialect, Engine, Executable
 
 Tx = Connection
 """One open transaction. It is given to the work and is of no use afterwards."""
@@ -229,12 +232,7 @@ def next_sequence(tx: Tx, area: str, count: int = 1) -> int:
 
     The row is locked until the transaction ends, so places appear in the order they are given.
     """
-    raised = tx.execute(
-        update(sequences)
-        .where(sequences.c.area == area)
-        .values(value=sequences.c.value + count)
-        .returning(sequences.c.value)
-    ).scalar()
+    raised = tx.execute(_RAISE, {"of_area": area, "more": count}).scalar()
     if raised is None:
         tx.execute(insert(sequences).values(area=area, value=count))
         raised = count
@@ -243,18 +241,58 @@ def next_sequence(tx: Tx, area: str, count: int = 1) -> int:
 
 def last_sequence(tx: Tx, area: str) -> int:
     """The last place given in the area, 0 if none."""
-    found = tx.execute(select(sequences.c.value).where(sequences.c.area == area)).scalar()
-    return int(found or 0)
+    return int(tx.execute(_LAST, {"of_area": area}).scalar() or 0)
+
+
+# These run at every round: built once, as building one costs more than to run it.
+_RAISE = (
+    update(sequences)
+    .where(sequences.c.area == bindparam("of_area"))
+    .values(value=sequences.c.value + bindparam("more"))
+    .returning(sequences.c.value)
+)
+_LAST = select(sequences.c.value).where(sequences.c.area == bindparam("of_area"))
+
+
+def add_all(tx: Tx, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+    """Inserts many rows, each with the values of the columns `names`, as the driver takes them.
+
+    A few long statements instead of a row at a time: a thread that runs Python beside this one
+    would make it wait for the interpreter after every row.
+    """
+    together = max(1, _VALUES_MAX // len(names))
+    for at in range(0, len(rows), together):
+        some = rows[at : at + together]
+        statement = _insertion(tx.dialect, table, names, len(some))
+        tx.exec_driver_sql(statement, tuple(chain.from_iterable(some)))
+
+
+_VALUES_MAX = 16_000
+"""Values in one statement: SQLite takes 32,766, PostgreSQL 65,535."""
+
+
+@lru_cache(256)
+def _insertion(dialect: Dialect, table: Table, names: tuple[str, ...], many: int) -> str:
+    quote = dialect.identifier_preparer
+    mark = "?" if dialect.paramstyle == "qmark" else "%s"
+    row = f"({', '.join([mark] * len(names))})"
+    return (
+        f"insert into {quote.format_table(table)} "  # noqa: S608  the names are our own columns
+        f"({', '.join(quote.quote(table.c[name].name) for name in names)}) "
+        f"values {', '.join([row] * many)}"
+    )
 
 
 def add_if_new(tx: Tx, table: Table, rows: list[dict[str, Any]]) -> None:
     """Inserts the rows whose primary keys are not there yet; the others change nothing."""
-    if not rows:
-        return
-    if tx.dialect.name == "sqlite":
-        tx.execute(sqlite.insert(table).on_conflict_do_nothing(), rows)
-    else:
-        tx.execute(postgresql.insert(table).on_conflict_do_nothing(), rows)
+    if rows:
+        tx.execute(_unless_there(tx.dialect.name, table), rows)
+
+
+@lru_cache(256)
+def _unless_there(dialect: str, table: Table) -> Executable:
+    made = sqlite.insert(table) if dialect == "sqlite" else postgresql.insert(table)
+    return made.on_conflict_do_nothing()
 
 
 def open_store(url: str) -> Store:

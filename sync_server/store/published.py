@@ -81,7 +81,8 @@ def version_of(tx: Tx, form: str, version: str) -> Published | None:
 
 def all_of(tx: Tx, *, current: bool = False) -> list[Published]:
     """Every version, by form and time; only what devices should use now, if `current`."""
-    found = select(forms).where(forms.c.area == "").order_by(forms.c.form, forms.c.published_ms)
-    if current:
-        found = found.where(forms.c.current)
-    return [_published(row) for row in tx.execute(found)]
+    return [_published(row) for row in tx.execute(_CURRENT if current else _ALL)]
+
+
+_ALL = select(forms).where(forms.c.area == "").order_by(forms.c.form, forms.c.published_ms)
+_CURRENT = _ALL.where(forms.c.current)

@@ -137,6 +137,66 @@ def test_a_header_out_of_shape_is_refused_with_its_place(change, place):
         layout.parse(whole)
 
 
+HEADER = {
+    **layout.parse(plain(VECTORS["envelopes"][1]["envelope"])).header.json(),
+    "attachments": [],
+}
+ODD = st.sampled_from(["", '"', "\\", "\n", "\x7f", "\x80", "é", "🙂", "\ud800", "a" * 513, "01"])
+VALUES = st.one_of(ODD, st.text(max_size=3), st.integers(-1, 2**60), st.booleans())
+
+
+def read_by(way, text: bytes, prev: bytes):
+    try:
+        return way(text, prev, "cd" * 32)
+    except Refused as refused:
+        return refused.problem.code
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.data())
+def test_a_header_read_at_one_go_is_what_the_long_way_reads(data):
+    changed = data.draw(st.dictionaries(st.sampled_from([*HEADER, "extra"]), VALUES, max_size=2))
+    text = json.dumps(
+        {**HEADER, **changed}, sort_keys=True, separators=(",", ":"), ensure_ascii=False
+    )
+    at, gone = data.draw(st.integers(0, len(text))), data.draw(st.integers(0, 1))
+    put = data.draw(st.sampled_from(["", "", " ", "0", "9", "-", "\\u0041", '"', "\n"]))
+    if put or gone:
+        text = text[:at] + put + text[at + gone :]
+    text = text.encode(errors="surrogatepass")
+    prev = data.draw(st.sampled_from([bytes(32), b"p" * 32]))
+
+    def long_way(text: bytes, prev: bytes, session: str):
+        return layout._submission_header(layout._object(text), prev, session)
+
+    quick = read_by(layout._at_one_go, text, prev)
+    assert quick is None or quick == read_by(long_way, text, prev)
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (b'"counter":', b'"counter":0'),
+        (b'"index":', b'"index":0'),
+        (b'"index":', b'"index":1024'),
+        (b'"form":"', b'"form":"' + b"a" * 513),
+        (b'"made":"', b'"made":"\x7f'),
+        (b'"made":"', b'"made":"\xc3\xa9'),
+        (b'"made":"', b'"made":"\xc3'),
+        (b'"version":"', b'"version":"\\u0041'),
+        (b'"packing":"', b'"packing":"x'),
+    ],
+)
+def test_a_header_that_is_nearly_usual_is_judged_the_long_way(right, wrong):
+    text = layout.canonical(HEADER).replace(right, wrong)
+    assert layout._at_one_go(text, b"p" * 32, "cd" * 32) is None
+
+
+def test_the_usual_header_is_read_at_one_go():
+    text = layout.canonical(HEADER)
+    assert layout._at_one_go(text, b"p" * 32, "cd" * 32).counter == HEADER["counter"]
+
+
 @pytest.mark.parametrize("cut", [0, 3, 8, 12, 200, 350])
 def test_an_envelope_cut_short_is_refused(cut):
     with pytest.raises(Refused):
