@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from benchmarks.table import Row
 from field_agent import vault
 from field_agent.store import Record, Store
-from schemas.envelope import CLASSIC, HYBRID, Header, Payload
+from schemas.envelope import CLASSIC, HYBRID, Header, Payload, envelope_hash
 from schemas.packing import Outline, pack
 from tests.device.opening import ProgrammeKey
 from tests.device.small import HOUSEHOLD, NOW, PASSPHRASE, device
@@ -120,19 +120,23 @@ def _saves(top: Path, times: int) -> list[Row]:
 
 
 def _seals(top: Path, times: int, suite: str, goal: int | None) -> Row:
-    """Payload packed, sealed, headed, signed. Processor time of the least disturbed of 40 runs."""
+    """Payload packed, sealed, headed, signed, chained. Processor time of the least disturbed of 40."""
     opened = vault.Vault(top, b"k" * 32)
     opened.adopt(vault.new_device_keys())
     key = ProgrammeKey.fresh(suite).public
     payload = Payload("uuid:e1", "household", "3", "ab" * 32, "s", "f", "", _SMALL)
     outline = Outline(_FORM)
 
+    prev = "", 0
+
     def seal() -> None:
-        by = opened.next_seal(key, "d1")
+        nonlocal prev
+        by = opened.next_seal(key, "d1", now_ms=NOW)
         packing, packed = pack(payload.text(), outline)
-        place = ("d1", 1, "", by.session, by.index)
+        last, counter = prev
+        place = ("d1", counter + 1, last, by.session, by.index)
         head = Header(*place, "household", "3", "ab" * 32, "m", packing)
-        opened.seal(packed, head, by)
+        prev = envelope_hash(opened.seal(packed, head, by)), counter + 1
 
     best = 0.0
     for _ in range(40):

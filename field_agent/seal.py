@@ -9,6 +9,7 @@ import base64
 import hashlib
 import secrets  # noqa: TID251  message and file keys are made here
 from functools import lru_cache
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
@@ -21,7 +22,6 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
 from field_agent.trouble import CannotSeal
 from schemas.envelope import (
-    BODY_NONCE,
     CHAIN_INFO,
     CHAIN_KEY_BYTES,
     CHUNK,
@@ -29,8 +29,10 @@ from schemas.envelope import (
     FILE_KEY_BYTES,
     HYBRID,
     MESSAGE_INFO,
+    SESSION_MAX,
     SealingKey,
     SessionHeader,
+    body_nonce,
     chunk_nonce,
     envelope_hash,
     session_info,
@@ -39,6 +41,8 @@ from schemas.envelope import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+SESSION_MS = 3_600_000
+"""For so long a copy of this process's memory opens what is sealed after it was taken."""
 _MLKEM_PUBLIC = 1184
 
 
@@ -62,7 +66,7 @@ class Seal:
         key, self._key = self._key, None
         if key is None:
             raise ValueError("a message key seals once")
-        body = AESGCM(key).encrypt(BODY_NONCE, packed, prefix)
+        body = AESGCM(key).encrypt(body_nonce(prefix), packed, prefix)
         key[:] = bytes(len(key))
         return body
 
@@ -74,20 +78,34 @@ class Session:
     sealed in this session, and nothing that was.
     """
 
-    def __init__(self, of: tuple[SealingKey, str], opening: bytes, chain: bytearray) -> None:
+    def __init__(
+        self, of: tuple[SealingKey, str], opening: bytes, chain: bytearray, begun_ms: int
+    ) -> None:
         self.of = of
+        self.begun_ms = begun_ms
         self.opening = opening
         self.hash = envelope_hash(opening)
         self.index = 0
         self._chain = chain
 
     @classmethod
-    def begin(cls, key: SealingKey, device: str, sign: Callable[[bytes], bytes]) -> Self:
+    def begin(
+        cls, key: SealingKey, device: str, sign: Callable[[bytes], bytes], *, now_ms: int
+    ) -> Self:
         """A new session, its opening signed by the device. Raises `CannotSeal`."""
-        chain = bytearray(secrets.token_bytes(CHAIN_KEY_BYTES))
+        chain = bytearray(CHAIN_KEY_BYTES)
+        # Into its own place: `bytes` of it would stay in freed memory, and open the whole session.
+        with Path("/dev/urandom").open("rb", buffering=0) as luck:
+            if luck.readinto(chain) != CHAIN_KEY_BYTES:
+                raise OSError("the kernel gave too little luck")
         prefix = SessionHeader(key.suite, key.id, device, secrets.token_hex(16)).prefix()
-        signed = prefix + seal_to(key, bytes(chain), session_info(prefix))
-        return cls((key, device), signed + sign(signed), chain)
+        signed = prefix + seal_to(key, chain, session_info(prefix))
+        return cls((key, device), signed + sign(signed), chain, now_ms)
+
+    def serves(self, key: SealingKey, device: str, now_ms: int) -> bool:
+        """Whether the next submission may still be sealed in it."""
+        young = 0 <= now_ms - self.begun_ms < SESSION_MS
+        return young and self.of == (key, device) and self.index < SESSION_MAX
 
     def __repr__(self) -> str:
         return f"Session({self.hash[:8]}, {self.index})"
@@ -144,7 +162,7 @@ def _public(key: SealingKey) -> hpke.MLKEM768X25519PublicKey | X25519PublicKey:
     )
 
 
-def seal_to(key: SealingKey, data: bytes, info: bytes) -> bytes:
+def seal_to(key: SealingKey, data: bytes | bytearray, info: bytes) -> bytes:
     """One HPKE message. Raises `CannotSeal` where this machine has not the key's algorithm."""
     try:
         return _suite(key.suite).encrypt(data, _public(key), info=info)

@@ -317,7 +317,7 @@ class Store(Drafts, Shelf, Outbox):
                 entry = self.draft(draft)
                 names = [name for name in entry.files if files is None or name in set(files)]
                 counter, prev, device = self._next_place()
-                seal = self.vault.next_seal(choose(self.sealing_keys), device)
+                seal = self.vault.next_seal(choose(self.sealing_keys), device, now_ms=now_ms)
                 outline = self._outline(entry.form, entry.version, entry.form_hash)
                 sealed = {name: self._seal_file(entry, name, counter) for name in names}
                 attachments = tuple(Attachment(one.hash, size) for one, size in sealed.values())

@@ -36,7 +36,6 @@ from field_agent.trouble import (
     WeakPassphrase,
     WrongPassphrase,
 )
-from schemas.envelope import SESSION_MAX
 from schemas.frames import canonical
 
 if TYPE_CHECKING:
@@ -381,16 +380,16 @@ class Vault:
 
     # Sealing submissions.
 
-    def next_seal(self, key: SealingKey, device: str) -> Seal:
+    def next_seal(self, key: SealingKey, device: str, *, now_ms: int) -> Seal:
         """The next message key of the running session, good for one submission.
 
-        A process, a programme's key and a device each begin their own session, and so does every
-        SESSION_MAX-th submission. The chain has moved on when this returns: a seal that is never
-        used leaves a gap in the indexes, and nothing else. Raises `CannotSeal`.
+        A process, a programme's key and a device each begin their own session, and so do every
+        SESSION_MAX-th submission and every hour. The chain has moved on when this returns: a seal
+        that is never used leaves a gap in the indexes, and nothing else. Raises `CannotSeal`.
         """
         session = self._session
-        if session is None or session.of != (key, device) or session.index == SESSION_MAX:
-            session = self._session = Session.begin(key, device, self.sign)
+        if session is None or not session.serves(key, device, now_ms):
+            session = self._session = Session.begin(key, device, self.sign, now_ms=now_ms)
         return session.step()
 
     def seal(self, packed: bytes, header: Header, by: Seal) -> bytes:

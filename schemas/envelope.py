@@ -7,7 +7,8 @@ Layout, no cryptography. A sealed submission (`kind` envelope):
 
 The `prefix` is everything before the body. The signature is over prefix and body. The body is
 AES-256-GCM of the packed payload by the message key that the session has at the header's index,
-with twelve zero bytes as nonce (each key seals one body) and the prefix as aad.
+with the first twelve bytes of the prefix's SHA-256 as nonce and the prefix as aad. Each key seals
+one body; the nonce is for a machine whose memory was copied and went on twice (`docs/security.md`).
 
 A session is opened once, by the device, for at most SESSION_MAX submissions:
 
@@ -58,7 +59,6 @@ BACKUP_MAGIC = b"ORSB"
 SESSION_INFO = b"offline-registration session v2"
 MESSAGE_INFO = b"offline-registration submission v2 message"
 CHAIN_INFO = b"offline-registration submission v2 chain"
-BODY_NONCE = bytes(12)
 CHAIN_KEY_BYTES = 32
 SESSION_MAX = 1024
 """Submissions that one session seals at most."""
@@ -230,6 +230,11 @@ class Opening:
 def session_info(prefix: bytes) -> bytes:
     """HPKE's `info` for the wrapped chain key that follows `prefix`."""
     return SESSION_INFO + b"\n" + prefix
+
+
+def body_nonce(prefix: bytes) -> bytes:
+    """The nonce of the body that follows `prefix`."""
+    return hashlib.sha256(prefix).digest()[:12]
 
 
 def backup_info(prefix: bytes) -> bytes:

@@ -25,13 +25,13 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from schemas.envelope import (
-    BODY_NONCE,
     CHAIN_INFO,
     CLASSIC,
     HYBRID,
     MESSAGE_INFO,
     SUITES,
     SealingKey,
+    body_nonce,
     chunk_nonce,
     chunk_sizes,
     parse_opening,
@@ -224,7 +224,9 @@ class Sessions:
             key = chain[at]
         message = _expanded(_along(key, header.index % _STRIDE), MESSAGE_INFO)
         try:
-            return AESGCM(message).decrypt(BODY_NONCE, envelope.body, envelope.prefix)
+            return AESGCM(message).decrypt(
+                body_nonce(envelope.prefix), envelope.body, envelope.prefix
+            )
         except InvalidTag as error:
             raise Refused("seal-broken", "it does not open by the session it names") from error
 

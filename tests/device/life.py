@@ -1,15 +1,16 @@
 """A device's day in a process of its own, for those who watch it: `python -m tests.device.life`.
 
 Reads one JSON object from standard input: `home`, `passphrase`, `how` ("sealed", "NORMAL" or
-"plain": SQLite without any lock), `acts`. Each act that was acknowledged is written to standard
-output as one line, so that a watcher sees it in its place among the system calls. It leaves without
-closing anything, as a process does whose battery is taken out.
+"plain": SQLite without any lock), `acts`, and `hold` to stay alive after them. Each act that was
+acknowledged is written to standard output as one line, so that a watcher sees it in its place among
+the system calls. It leaves without closing anything, as a process does whose battery is taken out.
 """
 
 from __future__ import annotations
 
 import json
 import os
+import signal
 import sqlite3
 import sys
 from pathlib import Path
@@ -99,6 +100,8 @@ def main() -> None:
             given[2] = given[2].encode() * 500
         told = getattr(device, act)(*given) or {}
         os.write(1, json.dumps({"done": number, **told}).encode() + b"\n")
+    if day.get("hold"):
+        signal.pause()
     os._exit(0)
 
 

@@ -99,7 +99,11 @@ def open_body(chain: bytes, found: layout.Envelope, begun: int = 0) -> bytes:
     for _ in range(found.header.index - begun):
         chain = expand(chain, b"offline-registration submission v2 chain")
     key = expand(chain, b"offline-registration submission v2 message")
-    return AESGCM(key).decrypt(bytes(12), found.body, found.prefix)
+    return AESGCM(key).decrypt(nonce_of(found), found.body, found.prefix)
+
+
+def nonce_of(found: layout.Envelope) -> bytes:
+    return hashlib.sha256(found.prefix).digest()[:12]
 
 
 def open_file(key: bytes, sealed: bytes) -> bytes:

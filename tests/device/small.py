@@ -45,7 +45,7 @@ class Device:
         for path, value in answers.items():
             self.store.save(draft, path, value)
 
-    def finish(self, draft: str, xml: str = "<data/>", label: str = ""):
+    def finish(self, draft: str, xml: str = "<data/>", label: str = "", now_ms: int = NOW):
         return self.store.finish(
             draft,
             xml=xml,
@@ -53,7 +53,7 @@ class Device:
             label=label,
             finished="2026-09-21T10:20:00.000+00:00",
             made=f"{NOW}-0000-d1",
-            now_ms=NOW,
+            now_ms=now_ms,
         )
 
 

@@ -23,6 +23,7 @@ from schemas.envelope import (
     Payload,
     SealedFile,
     SessionHeader,
+    body_nonce,
     envelope_hash,
     session_info,
 )
@@ -217,7 +218,7 @@ class Tablet:
         prefix = header.prefix()
         text_of = payload.text(header.attachments)
         key = hmac.digest(chain, MESSAGE_INFO + b"\1", "sha256")
-        whole = prefix + AESGCM(key).encrypt(bytes(12), squeeze(text_of), prefix)
+        whole = prefix + AESGCM(key).encrypt(body_nonce(prefix), squeeze(text_of), prefix)
         whole += self.key.sign(whole)
         self.counter, self.prev = at, envelope_hash(whole)
         return whole

@@ -287,6 +287,30 @@ def test_old_keys_keep_opening_after_a_rotation(desk, tablet):
     assert state_of(desk)[0][2] == "checked"
 
 
+def test_without_its_sessions_opening_a_submission_has_no_receipt_and_with_it_one(desk, tablet):
+    device = desk.store.read(lambda tx: enrol.find(tx, tablet.device))
+    sealed = tablet.seal()
+    told = intake.take_batch(desk, device, "b1", [sealed])
+    (one,) = told.refused
+    assert (told.held, one["problem"]["code"], one["held"]) == ((), "session-unknown", False)
+    assert state_of(desk) == []
+    assert intake.take_batch(desk, device, "b2", tablet.parts([sealed])).held == ((1, 1),)
+    # From now on the server has it: what else was sealed in that session comes alone.
+    assert intake.take_batch(desk, device, "b3", [tablet.seal()]).held == ((2, 2),)
+    assert inspect(desk) == {"checked": 2}
+
+
+def test_an_opening_that_the_device_did_not_sign_is_as_one_that_did_not_come(desk, tablet):
+    device = desk.store.read(lambda tx: enrol.find(tx, tablet.device))
+    sealed = tablet.seal()
+    opening, _ = tablet.parts([sealed])
+    for at in (20, len(opening) // 2, len(opening) - 1):
+        wrong = bytearray(opening)
+        wrong[at] ^= 1
+        told = intake.take_batch(desk, device, f"b{at}", [bytes(wrong), sealed])
+        assert told.held == ()
+
+
 def test_the_same_instance_in_two_envelopes_enters_once_and_the_second_is_held(desk, tablet):
     told = tablet.round([tablet.seal(instance="uuid:x"), tablet.seal(instance="uuid:x")], "b1")
     assert [one["problem"]["code"] for one in refused(told)] == ["instance-known"]
