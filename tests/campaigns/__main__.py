@@ -20,11 +20,19 @@ def main() -> int:
     parser.add_argument("name", choices=NAMES)
     parser.add_argument("--n", type=int, required=True, help="how many runs")
     parser.add_argument("--seed", type=int, default=None)
+    parser.add_argument(
+        "--vfs", action="store_true", help="powercuts: through a fault-injecting SQLite VFS"
+    )
     chosen = parser.parse_args()
+    if chosen.vfs and chosen.name != "powercuts":
+        parser.error("--vfs is for powercuts")
+    more = {"vfs": True} if chosen.vfs else {}
     seed = int.from_bytes(os.urandom(4), "big") if chosen.seed is None else chosen.seed
     print(f"seed {seed}", flush=True)
     try:
-        figures = importlib.import_module(f"tests.campaigns.{chosen.name}").run(chosen.n, seed)
+        figures = importlib.import_module(f"tests.campaigns.{chosen.name}").run(
+            chosen.n, seed, **more
+        )
     except Violation as violation:
         print(f"violation (seed {seed}): {violation}")
         return 1

@@ -1,20 +1,23 @@
 """Power cuts: whatever the disk had not yet been made to keep is lost, and no answer may be.
 
-A real store (SQLCipher, its own code, its own pragmas) lives a day under strace, which records each
-write, sync, truncation, creation, renaming and removal that reaches the kernel, and the moment at
-which each act was acknowledged. A power cut is then played at any of these calls: of each file what
+A store lives a day; each write, sync, truncation, creation and removal is recorded, and the moment
+at which each act was acknowledged. A power cut is then played at any of these: of each file what
 was synced is there; of what was not, any part may be, down to 512-byte sectors, in any order;
 of the names in the folder those up to any moment since its last sync. The store must open, be
 whole, and hold every answer acknowledged before the cut. The same day with `synchronous = NORMAL`
 is the control: it must lose answers, or the cuts cut nothing.
 
-This is stricter than a fault-injecting SQLite VFS: it also sees what does not pass through SQLite
-(the key file, the overwriting of the log), and runs the encrypted file itself.
+Two ways to record, and each sees what the other does not. Under strace the real encrypted store
+runs in a process of its own, and all that reaches the kernel is seen: the key file and the
+overwriting of the log too. With `--vfs` the store's code runs over a fault-injecting SQLite VFS
+(`tests/device/faulty.py`), on plain SQLite: it needs no strace, plays a day in a moment, and its
+disk also fails now and then (full, or an I/O error) in the middle of an act.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import tempfile
@@ -22,15 +25,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import apsw
+
 from field_agent import trouble, vault
 from field_agent.store import Store
 from field_agent.trouble import Missing
 from tests.campaigns import Figures, Violation
-from tests.device.small import NOW, PASSPHRASE, device, openings
+from tests.device.faulty import Connection, recorded, store_over
+from tests.device.life import Hand
+from tests.device.opening import ProgrammeKey
+from tests.device.small import NOW, PASSPHRASE, QUICK, device, enrolled, openings
 from tests.device.tracing import Call, traced
 
 if TYPE_CHECKING:
-    from tests.device.opening import ProgrammeKey
+    from collections.abc import Callable
 
 SECTOR = 512
 
@@ -186,12 +194,17 @@ def a_day(luck: random.Random) -> list[list[Any]]:
 
 
 def judge(
-    home: Path, keys: tuple[bytes, ...], programme: ProgrammeKey, acts: list[Any], told: list[Any]
+    home: Path,
+    keys: tuple[bytes, ...],
+    programme: ProgrammeKey,
+    acts: list[Any],
+    told: list[Any],
+    opened: Callable[[vault.Vault], Store] = lambda kept: Store.open(kept, now_ms=NOW),
 ) -> str:
     """What was lost of the acknowledged acts, or "" if all is there."""
     try:
-        store = Store.open(vault.Vault(home, keys[0]), now_ms=NOW)
-    except trouble.Locked as error:
+        store = opened(vault.Vault(home, keys[0]))
+    except (trouble.Locked, apsw.Error) as error:
         return f"the store does not open: {error}"
     with store:
         damage = store.check()
@@ -280,17 +293,97 @@ def one_day(luck: random.Random, cuts: int, how: str) -> tuple[int, list[str]]:
         return len(moments), lost
 
 
-def run(n: int, seed: int) -> Figures:
+class Taped:
+    """A folder as a disk has it, by what a tape says that SQLite asked of it."""
+
+    def __init__(self) -> None:
+        self.names: dict[str, Inode] = {}
+        self.sure: dict[str, Inode] = {}
+        self.since: list[dict[str, Inode]] = []
+
+    def take(self, step: tuple[str, str, int, bytes]) -> None:
+        what, name, at, data = step
+        if what == "create":
+            self.names[name] = Inode()
+            self.since.append(dict(self.names))
+        elif what == "write":
+            self.names[name].pending.append((at, data))
+        elif what == "truncate":
+            self.names[name].pending.append((at, None))
+        elif what == "sync":
+            # SQLite's own VFS syncs the folder with a new journal or log, and only then.
+            self.names[name].sync()
+            self.sure, self.since = dict(self.names), []
+        else:
+            del self.names[name]
+            self.since.append(dict(self.names))
+            if what == "delete-synced":
+                self.sure, self.since = dict(self.names), []
+
+    def cut(self, place: Path, luck: random.Random) -> None:
+        """Write into `place` one of the disks that this moment may leave behind."""
+        for name, inode in luck.choice([self.sure, *self.since]).items():
+            (place / name).write_bytes(inode.after_a_cut(luck))
+
+
+def one_day_over_vfs(luck: random.Random, cuts: int, how: str) -> tuple[int, list[str]]:
+    """As `one_day`, through a fault-injecting SQLite VFS."""
+    with tempfile.TemporaryDirectory() as folder:
+        top, programme, acts = Path(folder), ProgrammeKey.fresh(), a_day(luck)
+        kept = vault.create(top / "tablet", PASSPHRASE, argon=QUICK)
+        store, tape, disk = recorded(f"day-{os.getpid()}", kept, now_ms=NOW)
+        enrolled(store, programme)
+        if how == "NORMAL":
+            store._connection.execute("PRAGMA synchronous = NORMAL")
+        begun, told = len(tape.steps), list[tuple[int, dict[str, Any]]]()
+        # The control's disk does not fail: what it loses, it loses by its lack of syncs.
+        if how != "NORMAL" and luck.random() < 0.5:
+            ill = begun + luck.randrange(200)
+            tape.fails = lambda at: at >= ill
+        hand = Hand(top / "tablet", store)
+        for number, act in enumerate(acts):
+            try:
+                done = hand.does(act)
+                told.append((len(tape.steps), {"done": number, **done}))
+            except (Missing, apsw.FullError, apsw.IOError):
+                # It was not acknowledged, or it waits for one that was not.
+                assert how != "NORMAL"
+        tape.on = False
+        left, at, lost = Taped(), 0, []
+        for number, moment in enumerate(
+            sorted(luck.choices(range(begun, len(tape.steps)), k=cuts))
+        ):
+            for step in tape.steps[at:moment]:
+                left.take(step)
+            at = moment
+            after = top / f"cut{number}"
+            after.mkdir(mode=0o700)
+            left.cut(after, luck)
+            heard = [one for when, one in told if when <= moment]
+            verdict = judge(after, kept.database_keys, programme, acts, heard, _over_apsw)
+            if verdict:
+                lost.append(f"cut before step {moment} of {len(tape.steps)}: {verdict}")
+        store.close()
+        disk.unregister()
+        return cuts, lost
+
+
+def _over_apsw(kept: vault.Vault) -> Store:
+    return store_over(kept, Connection(kept.home / "store.db"), fresh=False, now_ms=NOW)
+
+
+def run(n: int, seed: int, *, vfs: bool = False) -> Figures:
     """`n` power cuts of the store, and as many of the control."""
     figures: Figures = {"cuts": 0, "lost": 0, "control cuts": 0, "control lost": 0}
+    live = one_day_over_vfs if vfs else one_day
     day = 0
     while int(figures["cuts"]) < n:
         some = min(50, n - int(figures["cuts"]))
-        played, lost = one_day(random.Random(f"{seed} {day}"), some, "sealed")
+        played, lost = live(random.Random(f"{seed} {day}"), some, "sealed")
         if lost:
             raise Violation(f"day {day}: {lost[0]}")
         figures["cuts"] = int(figures["cuts"]) + played
-        played, lost = one_day(random.Random(f"{seed} {day}"), some, "NORMAL")
+        played, lost = live(random.Random(f"{seed} {day}"), some, "NORMAL")
         figures["control cuts"] = int(figures["control cuts"]) + played
         figures["control lost"] = int(figures["control lost"]) + len(lost)
         day += 1

@@ -74,6 +74,11 @@ def opened(store: Store, programme: ProgrammeKey, counter: int) -> Payload:
 def device(home: Path, programme: ProgrammeKey | None = None, *, lease_s: int = 0) -> Device:
     programme = programme or ProgrammeKey.fresh()
     store = Store.open(vault.create(home, PASSPHRASE, argon=QUICK), now_ms=NOW)
+    enrolled(store, programme, lease_s=lease_s)
+    return Device(home, store, programme)
+
+
+def enrolled(store: Store, programme: ProgrammeKey, *, lease_s: int = 0) -> None:
     store.enrol(
         Identity("d1", "north", "https://server.example", "cd" * 32, b"s" * 32, "e1"),
         [programme.public],
@@ -81,4 +86,3 @@ def device(home: Path, programme: ProgrammeKey | None = None, *, lease_s: int = 
         now_ms=NOW,
     )
     store.put_form(HOUSEHOLD)
-    return Device(home, store, programme)

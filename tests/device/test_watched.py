@@ -41,3 +41,10 @@ def test_no_power_cut_takes_an_acknowledged_answer_and_the_normal_control_loses_
         pytest.skip(str(why))
     assert (figures["cuts"], figures["lost"]) == (120, 0)
     assert figures["control lost"] > 0
+
+
+def test_no_power_cut_on_a_disk_that_also_fails_takes_an_acknowledged_answer():
+    """Over a fault-injecting SQLite VFS; the control with `synchronous = NORMAL` loses some."""
+    figures = powercuts.run(150, 7, vfs=True)
+    assert (figures["cuts"], figures["lost"]) == (150, 0)
+    assert figures["control lost"] > 0
