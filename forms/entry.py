@@ -9,6 +9,7 @@ from functools import lru_cache
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
+from forms.bulk import bulk
 from forms.choices import Choice, offered, values
 from forms.finish import Submission, finished, serialized
 from forms.graph import route
@@ -162,8 +163,9 @@ class Entry:
         if dialect is not None:
             form = form.in_dialect(dialect)
         assert form.root.seed is not None
-        entry = cls(form, context, grow(form.root.seed, None))
-        entry._begin(first=True)
+        with bulk():
+            entry = cls(form, context, grow(form.root.seed, None))
+            entry._begin(first=True)
         return entry
 
     @classmethod
@@ -792,7 +794,7 @@ class Entry:
 
     def _suspects(self) -> list[Cell]:
         """The selects whose choices hang on what this act has touched."""
-        graph = self.form.watched()
+        graph = self.form.graph
         found: dict[Cell, None] = {}
         if not graph.choosers:
             return []

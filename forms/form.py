@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import gc
 import hashlib
 import re
 import threading
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from forms.bulk import bulk
 from forms.dialect import DIALECTS
 from forms.graph import Graph, Watcher
 from forms.itext import Output
@@ -137,6 +137,11 @@ class Form:
             for action in self.actions:
                 if action.value is not None:
                     self._note_outcome(action.value, action.target)
+        for one in self.selects:
+            itemset = one.control.itemset if one.control is not None else None
+            if itemset is not None:
+                for compiled in (itemset.nodeset, itemset.value):
+                    self.graph.chooses(Watcher("choices", one, compiled))
         self._outputs: dict[tuple[str, Path], Compiled] = {}
         self.constant_values: dict[Control, frozenset[str]] = {}
         self._watched = False
@@ -154,15 +159,8 @@ class Form:
         Raises BrokenForm with every problem found.
         """
         data = xml.encode() if isinstance(xml, str) else xml
-        # A form is thousands of objects that all stay: looking for garbage among them while they
-        # are made takes as long as making them.
-        collecting = gc.isenabled()
-        gc.disable()
-        try:
+        with bulk():
             return cls(data, media or {}, dialect)
-        finally:
-            if collecting:
-                gc.enable()
 
     @property
     def hash(self) -> str:
@@ -284,12 +282,16 @@ class Form:
 
     def _check_lists(self, reader: Reader) -> None:
         """Choices from a list must have what the question shows and stores, as Collect asks."""
+        known: dict[tuple[str, str], frozenset[str]] = {}
         for control in (one for top in reader.controls for one in top.within()):
             itemset = control.itemset
             listed = _LISTED.match(itemset.nodeset.text) if itemset is not None else None
             if itemset is None or listed is None:
                 continue
-            columns = self._columns(listed[2], listed[3])
+            place = listed[2], listed[3]
+            columns = known.get(place)
+            if columns is None:
+                columns = known[place] = self._columns(*place)
             for what, part in (("label", itemset.label.text), ("value", itemset.value.text)):
                 name = part.strip()
                 if columns and COLUMN.fullmatch(name) and name not in columns:
@@ -433,7 +435,9 @@ class Form:
         return self.translations.find(language, name, form)
 
     def watched(self) -> Graph:
-        """The graph, knowing too what is only shown: violations, labels, choices."""
+        """The graph, knowing too what is only shown: violations, labels, choices. Nobody asks
+        before the first answer, so that a form opens without them.
+        """
         if not self._watched:
             with self._lock:
                 if not self._watched:

@@ -127,16 +127,17 @@ class Graph:
         self.fresh = self._fresh_below()
         self.watchers: dict[Path, list[Watcher]] = {}
         self.choosers: dict[Path, list[Watcher]] = {}
-        """Of the watchers, those whose choices change with the node."""
+        """Those whose choices change with the node: what is no longer offered is taken back."""
         self.to_readers = Ways(self.readers)
         self.to_fresh = Ways(self.fresh)
         self.to_watchers = Ways(self.watchers)
         self.to_choosers = Ways(self.choosers)
 
+    def chooses(self, watcher: Watcher) -> None:
+        for path in watcher.compiled.reads:
+            self.choosers.setdefault(path, []).append(watcher)
+
     def watch(self, watcher: Watcher) -> None:
-        if watcher.kind == "choices":
-            for path in watcher.compiled.reads:
-                self.choosers.setdefault(path, []).append(watcher)
         for path in watcher.compiled.reads:
             self.watchers.setdefault(path, []).append(watcher)
 

@@ -57,15 +57,21 @@ def cell(definition: Definition, text: str, parent: Cell | None) -> Cell:
 def grow(seed: Seed, parent: Cell | None, *, blank: bool = False) -> Cell:
     """The seed as nodes (or as `blank` ones) that have the parent above them."""
     made = cell(seed.definition, "" if blank else seed.text, parent)
-    for definition, text in seed.attributes:
-        made.attrs[definition.name] = cell(definition, text, made)
-    for definition in seed.definition.attributes.values():
-        if definition.name not in made.attrs:
-            made.attrs[definition.name] = cell(definition, "", made)
+    if seed.definition.attributes:
+        for definition, text in seed.attributes:
+            made.attrs[definition.name] = cell(definition, text, made)
+        for definition in seed.definition.attributes.values():
+            if definition.name not in made.attrs:
+                made.attrs[definition.name] = cell(definition, "", made)
+    children, table = made.children, made.kids
     for below in seed.children:
         kid = grow(below, made, blank=blank)
-        made.children.append(kid)
-        made.kids.setdefault(kid.name, []).append(kid)
+        children.append(kid)
+        siblings = table.get(kid.name)
+        if siblings is None:
+            table[kid.name] = [kid]
+        else:
+            siblings.append(kid)
     return made
 
 

@@ -77,6 +77,9 @@ def parts_of(element: Element) -> Parts:
 
     Markup that is no output (h:span and the like) is read through.
     """
+    if not len(element):
+        plain = (element.text or "").strip()
+        return (plain,) if plain else ()
     found: list[str | Output] = []
     _gather(element, found)
     woven: list[str | Output] = []

@@ -24,7 +24,7 @@ from forms.model import (
 from forms.problems import BrokenForm, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Container
+    from collections.abc import Container, Mapping
 
     from forms.itext import Translations
     from forms.language import Compiled, Scope
@@ -120,7 +120,13 @@ class Reader:
         self.root = root
         found = self._find(root)
         self.model, self.body, self.title = found
-        instances = [one for one in kids(self.model) if local(one) == "instance"]
+        parts: dict[str, list[Element]] = {}
+        self._model_actions: list[Element] = []
+        for name, part in _named_kids(self.model):
+            parts.setdefault(name, []).append(part)
+            if name in ACTIONS:
+                self._model_actions.append(part)
+        instances = parts.get("instance", [])
         primary = next((one for one in instances if next(kids(one), None) is not None), None)
         if not instances or primary is not instances[0]:
             first = instances[0] if instances else None
@@ -129,24 +135,21 @@ class Reader:
         assert primary is not None
         self.instances = instances[1:]
         self.data = next(kids(primary))
-        self.binds = [one for one in kids(self.model) if local(one) == "bind"]
-        self.bind_ids = {
-            one.get("id"): one.get("nodeset") or "" for one in self.binds if one.get("id")
-        }
-        itext = next((one for one in kids(self.model) if local(one) == "itext"), None)
+        self.binds = [_attributes(one) for one in parts.get("bind", ())]
+        self.bind_ids = {one["id"]: one.get("nodeset") or "" for one in self.binds if one.get("id")}
+        itext = next(iter(parts.get("itext", ())), None)
         self.translations: Translations = translations_of(itext, browser=dialect == "webforms")
-        submission = next((one for one in kids(self.model) if local(one) == "submission"), None)
-        self.submission: dict[str, str] = {}
-        if submission is not None:
-            self.submission = {
-                str(key).rpartition("}")[2]: str(value) for key, value in submission.attrib.items()
-            }
+        self.submission: dict[str, str] = {
+            key.rpartition("}")[2]: value
+            for one in parts.get("submission", ())[:1]
+            for key, value in _attributes(one).items()
+        }
         self.nsmap = {prefix: uri for prefix, uri in root.nsmap.items() if prefix}
         self.controls: list[Control] = []
         self.actions: list[Action] = []
         self.by_path: dict[Path, Definition] = {}
         self.scope: Scope | None = None
-        self._late_controls: list[tuple[Control, Element]] = []
+        self._late_controls: list[tuple[Control, Element, list[tuple[str, Element]]]] = []
         self._pending_actions: list[tuple[Element, Control | None, str, frozenset[str], Path]] = []
 
     # -- reading, in the order in which one thing needs another
@@ -181,49 +184,50 @@ class Reader:
         """The controls and their places; what they say is read once the nodes are known."""
         root = (local(self.data),)
         if self.body is not None:
-            for element in kids(self.body):
-                self._control(element, root, None)
+            for name, element in _named_kids(self.body):
+                self._control(name, element, root, None)
 
-    def _place(self, element: Element, context: Path) -> Path | None:
-        said = element.get("bind")
+    def _place(self, attributes: Mapping[str, str], context: Path) -> Path | None:
+        said = attributes.get("bind")
         if said is not None and said in self.bind_ids:
             return steps_of(self.bind_ids[said], context)
-        said = element.get("ref") or element.get("nodeset")
+        said = attributes.get("ref") or attributes.get("nodeset")
         if said is None:
             return None
         return steps_of(said, context)
 
-    def _control(self, element: Element, context: Path, parent: Control | None) -> None:
-        name = local(element)
+    def _control(self, name: str, element: Element, context: Path, parent: Control | None) -> None:
         if name in ACTIONS:
             self._action(element, parent, context)
             return
         if name not in ASKING and name not in {"group", "repeat"}:
             return
-        place = self._place(element, context)
+        attributes = _attributes(element)
+        place = self._place(attributes, context)
         control = Control(
             kind=name,
             path=context if place is None else place,
             bound=place is not None,
             parent=parent,
-            appearance=(element.get("appearance") or "").strip(),
+            appearance=(attributes.get("appearance") or "").strip(),
         )
-        for key, value in element.attrib.items():
-            parameter = str(key).rpartition("}")[2]
+        for key, value in attributes.items():
+            parameter = key.rpartition("}")[2]
             if parameter in PARAMETERS:
-                control.parameters[parameter] = str(value)
+                control.parameters[parameter] = value
         if name not in {"group", "repeat"} and place is None:
             self.problem("", f"a <{name}> names no node with ref or bind")
             return
         (parent.controls if parent is not None else self.controls).append(control)
-        self._late_controls.append((control, element))
+        within = _named_kids(element)
+        self._late_controls.append((control, element, within))
         inner = control.path if control.bound else context
         if not control.asks:
-            for kid in kids(element):
-                self._control(kid, inner, control)
+            for inside, kid in within:
+                self._control(inside, kid, inner, control)
         else:
-            for kid in kids(element):
-                if local(kid) in ACTIONS:
+            for inside, kid in within:
+                if inside in ACTIONS:
                     self._action(kid, control, control.path[:-1])
 
     def read_data(self) -> Definition:
@@ -240,14 +244,6 @@ class Reader:
                 self.problem(control.path[-1], f"the repeat's node {_ref(control.path)} is missing")
                 continue
             found.repeat = control
-        for definition in self.by_path.values():
-            above: tuple[int, ...] = ()
-            path = definition.path
-            for depth in range(1, len(path) + 1):
-                node = self.by_path.get(path[:depth])
-                if node is not None and node.repeat is not None:
-                    above = (*above, depth)
-            definition.repeats_above = above
         for path in self.repeats:
             found = self.by_path.get(path)
             if found is not None and found.template is None:
@@ -270,7 +266,10 @@ class Reader:
             if parent is not None:
                 parent.children.append(found)
                 parent.by_name[found.name] = found
-        for key in element.attrib:
+                found.repeats_above = parent.repeats_above
+            if path in self.repeats:
+                found.repeats_above = (*found.repeats_above, len(path))
+        for key in element.keys():  # noqa: SIM118 - it is no mapping, and `attrib` is slower
             name = str(key)
             if name == f"{JAVAROSA}template":
                 continue
@@ -290,23 +289,28 @@ class Reader:
                 number=self._count,
                 is_attribute=True,
             )
+            attribute.repeats_above = found.repeats_above
             self._count += 1
             found.attributes[short] = attribute
             self.by_path[place] = attribute
-        for kid in kids(element):
-            self._define(kid, (*path, local(kid)), found)
+        if len(element):
+            for name, kid in _named_kids(element):
+                self._define(kid, (*path, name), found)
         return found
 
     def _seed(self, element: Element, definition: Definition) -> Seed:
         attributes = tuple(
             (definition.attributes[str(key).rpartition("}")[2]], str(value))
-            for key, value in element.attrib.items()
+            for key, value in element.items()
             if str(key) != f"{JAVAROSA}template"
         )
+        if not len(element):
+            text = "" if definition.children else (element.text or "")
+            return Seed(definition, _tidy(text), attributes, ())
         children: list[Seed] = []
         counts: dict[str, int] = {}
-        for kid in kids(element):
-            below = definition.by_name[local(kid)]
+        for name, kid in _named_kids(element):
+            below = definition.by_name[name]
             seed = self._seed(kid, below)
             is_repeat = below.path in self.repeats
             if is_repeat and kid.get(f"{JAVAROSA}template") is not None:
@@ -321,9 +325,7 @@ class Reader:
                 below.several = True
             counts[below.name] = counts.get(below.name, 0) + 1
             children.append(seed)
-        text = "" if definition.children else (element.text or "")
-        if not definition.children and len(element):
-            text = written(element)
+        text = "" if definition.children else written(element)
         return Seed(definition, _tidy(text), attributes, tuple(children))
 
     def compile(self, text: str, at: Path, what: str) -> Compiled | None:
@@ -367,7 +369,7 @@ class Reader:
         self.by_path[path] = made
         return made
 
-    def _bind(self, bind: Element, definition: Definition) -> None:
+    def _bind(self, bind: Mapping[str, str], definition: Definition) -> None:
         at = definition.path
         said = bind.get("type")
         if said is not None:
@@ -385,18 +387,18 @@ class Reader:
         ):
             said = bind.get(JAVAROSA + key)
             if said is not None:
-                setattr(definition, name, self._message(str(said)))
+                setattr(definition, name, self._message(said))
         preload = bind.get(JAVAROSA + "preload")
         if preload is not None:
-            definition.preload = str(preload)
+            definition.preload = preload
             self._known_property(bind, at)
-            definition.preload_parameters = str(bind.get(JAVAROSA + "preloadParams") or "")
+            definition.preload_parameters = bind.get(JAVAROSA + "preloadParams") or ""
         for attribute, value in bind.items():
-            short = str(attribute).rpartition("}")[2]
+            short = attribute.rpartition("}")[2]
             if short in BIND_EXTRAS:
-                definition.extra[short] = str(value)
+                definition.extra[short] = value
 
-    def _known_property(self, bind: Element, at: Path) -> None:
+    def _known_property(self, bind: Mapping[str, str], at: Path) -> None:
         name = bind.get(JAVAROSA + "preloadParams") or ""
         if bind.get(JAVAROSA + "preload") == "property" and name not in PROPERTIES:
             self.problem(at[-1], f"{_ref(at)} preloads {name!r}, which is no property of a device")
@@ -407,7 +409,7 @@ class Reader:
 
     def read_controls(self) -> None:
         """What each control says and offers."""
-        for control, element in self._late_controls:
+        for control, element, within in self._late_controls:
             definition = self.by_path.get(control.path)
             if control.bound and definition is None and self.dialect == "webforms":
                 (control.parent.controls if control.parent else self.controls).remove(control)
@@ -426,7 +428,7 @@ class Reader:
                     self._attach(control, definition)
                 elif definition.control is None:
                     definition.control = control
-            self._says(control, element)
+            self._says(control, element, within)
 
     def _attach(self, control: Control, definition: Definition) -> None:
         if definition.control is None or not definition.control.asks:
@@ -454,11 +456,10 @@ class Reader:
                     "where it does not belong",
                 )
 
-    def _says(self, control: Control, element: Element) -> None:
+    def _says(self, control: Control, element: Element, within: list[tuple[str, Element]]) -> None:
         at = control.path
         select = control.kind in {"select", "select1", "rank"}
-        for kid in kids(element):
-            name = local(kid)
+        for name, kid in within:
             if name == "label":
                 control.label = self._text(kid, at)
             elif name == "hint":
@@ -546,14 +547,14 @@ class Reader:
             plain, _seed = _split_argument(inner)
         label = value = ""
         itext = False
-        for kid in kids(element):
+        for name, kid in _named_kids(element):
             ref = kid.get("ref") or ""
-            if local(kid) == "label":
+            if name == "label":
                 label = ref
                 if ref.strip().startswith("jr:itext("):
                     itext = True
                     label = ref.strip().removeprefix("jr:itext(").rstrip().removesuffix(")")
-            elif local(kid) == "value":
+            elif name == "value":
                 value = ref
         compiled = self.compile(plain, at, "choices")
         if not label:
@@ -599,9 +600,8 @@ class Reader:
         waiting = self._pending_actions
         self._pending_actions = []
         root = (local(self.data),)
-        for element in kids(self.model):
-            if local(element) in ACTIONS:
-                self._action(element, None, root)
+        for element in self._model_actions:
+            self._action(element, None, root)
         for element, source, kind, events, target in [*self._pending_actions, *waiting]:
             if target not in self.by_path and self._attribute(target) is None:
                 self.problem(target[-1], f"a <{kind}> sets {_ref(target)}, which is no node")
@@ -623,6 +623,16 @@ class Reader:
             self.actions.append(action)
             if source is not None:
                 source.actions.append(action)
+
+
+def _named_kids(element: Element) -> list[tuple[str, Element]]:
+    """The child elements with their names: each is asked for its name once only."""
+    return [(local(kid), kid) for kid in element if isinstance(kid.tag, str)]
+
+
+def _attributes(element: Element) -> dict[str, str]:
+    """All at one go: to ask lxml for one after the other takes longer."""
+    return {str(key): str(value) for key, value in element.items()}
 
 
 def _above(control: Control) -> list[Control]:

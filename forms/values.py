@@ -120,17 +120,13 @@ def parse_datetime(text: str, zone: tzinfo) -> datetime | None:
 
 def iso_datetime(moment: datetime) -> str:
     """2026-11-23T07:03:04.125+03:00, with "Z" for UTC: as ODK writes timestamps."""
-    return moment.strftime("%Y-%m-%dT") + iso_time(moment)
+    said = moment.isoformat(timespec="milliseconds")
+    away = said[23:29]
+    return said[:23] + ("Z" if away in {"", "+00:00"} else away)
 
 
 def iso_time(moment: datetime) -> str:
-    away = moment.utcoffset() or timedelta()
-    clock = f"{moment:%H:%M:%S}.{moment.microsecond // 1000:03d}"
-    if not away:
-        return clock + "Z"
-    sign = "-" if away < timedelta() else "+"
-    minutes = int(abs(away).total_seconds()) // 60
-    return f"{clock}{sign}{minutes // 60:02d}:{minutes % 60:02d}"
+    return iso_datetime(moment)[11:]
 
 
 # -- what a person answered

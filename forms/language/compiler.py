@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 from forms.language import axes
 from forms.language.core import Code, Conversions, Frame
+from forms.language.functions import FUNCTIONS
 from forms.language.movable import movable, plain_names
 from forms.language.syntax import (
+    HERE,
     BadExpression,
     Binary,
     Call,
@@ -234,20 +236,20 @@ class Compiler:
     def compile(self, expr: Expr, where: Where | None) -> Code:
         """`where` is the generic path of the node that the piece runs on; None in a list."""
         match expr:
+            case Path():
+                return self._path(expr, where)
             case Literal(value):
                 return Code("s", lambda _node, _frame: value, constant=True)
+            case Call():
+                return self._call(expr, where)
+            case Binary():
+                return self._binary(expr, where)
             case Number(value):
                 return Code("n", lambda _node, _frame: value, constant=True)
             case Negative(operand):
                 return self._negative(operand, where)
-            case Binary():
-                return self._binary(expr, where)
-            case Path():
-                return self._path(expr, where)
             case Filter(source, predicates):
                 return self._filter(source, predicates, where)
-            case Call():
-                return self._call(expr, where)
             case Variable(name):
                 raise self.fail(f"there is no variable ${name}; a question is named ${{{name}}}")
 
@@ -283,8 +285,6 @@ class Compiler:
         return Code("v", refuse)
 
     def _called(self, expr: Call, where: Where | None) -> Code:
-        from forms.language.functions import FUNCTIONS  # noqa: PLC0415 - they compile in turn
-
         name = expr.name
         found = FUNCTIONS.get(name)
         if found is not None and self.scope.dialect == "xpath" and not found.core:
@@ -512,11 +512,9 @@ class Compiler:
     # -- paths
 
     def _path(self, expr: Path, where: Where | None) -> Code:
-        steps = tuple(
-            step
-            for step in expr.steps
-            if not (step.axis == "self" and step.test == "node()" and not step.predicates)
-        )
+        steps = expr.steps
+        if HERE in steps:
+            steps = tuple(step for step in steps if step != HERE)
         if expr.start == "/":
             if steps and self.at and self.scope.root and self.scope.dialect != "xpath":
                 return self._own_path(steps)

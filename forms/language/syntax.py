@@ -194,6 +194,18 @@ def _apart(path: str, place: int, found: list[tuple[str, str, int]]) -> None:
     found.pop()
 
 
+_FROM_ROOT = frozenset({"/", "//"})
+_GOES_ON = frozenset({"[", "/", "//"})
+_IN_STEP = frozenset({"[", "(", "::"})
+HERE = Step("self", "node()")
+_UP = Step("parent", "node()")
+
+
+@lru_cache(4096)
+def _child(name: str) -> Step:
+    return Step("child", name)
+
+
 class _Reader:
     def __init__(self, text: str) -> None:
         self.text = text
@@ -233,7 +245,15 @@ class _Reader:
         return left
 
     def unary(self) -> Expr:
-        if self.peek() == "-":
+        kind, said, _ = self.tokens[self.at]
+        if kind == "path":
+            # Nearly every operand is a plain path or a literal: these go no further down.
+            self.at += 1
+            left: Expr = _plain(said)
+        elif kind == "literal" and self.symbols[self.at + 1] not in _GOES_ON:
+            self.at += 1
+            left = Literal(said[1:-1])
+        elif kind == "symbol" and said == "-":
             self.at += 1
             self.depth += 1
             if self.depth > DEPTH_MAX:
@@ -241,8 +261,9 @@ class _Reader:
             operand = self.unary()
             self.depth -= 1
             return Negative(operand)
-        left = self.path()
-        while self.peek() == "|":
+        else:
+            left = self.path()
+        while self.symbols[self.at] == "|":
             self.at += 1
             left = Binary("|", left, self.path())
         return left
@@ -252,7 +273,7 @@ class _Reader:
         if kind == "path":
             self.at += 1
             return _plain(said)
-        if kind == "symbol" and said in {"/", "//"}:
+        if said in _FROM_ROOT and kind == "symbol":
             self.at += 1
             steps: list[Step] = []
             if said == "//":
@@ -263,10 +284,12 @@ class _Reader:
             return Path("/", tuple(steps))
         if self.starts_primary():
             source = self.primary()
+            if self.symbols[self.at] not in _GOES_ON:
+                return source
             predicates = self.predicates()
             if predicates:
                 source = Filter(source, predicates)
-            if self.peek() in {"/", "//"}:
+            if self.peek() in _FROM_ROOT:
                 steps = []
                 if self.peek() == "//":
                     steps.append(Step("descendant-or-self", "node()"))
@@ -280,9 +303,9 @@ class _Reader:
 
     def starts_primary(self) -> bool:
         kind, said, _ = self.tokens[self.at]
-        if kind in {"number", "literal"} or (kind == "symbol" and said in {"(", "$"}):
-            return True
-        return kind == "name" and self.peek(1) == "(" and said not in NODE_TESTS
+        if kind == "name":
+            return self.symbols[self.at + 1] == "(" and said not in NODE_TESTS
+        return kind in {"number", "literal"} or (kind == "symbol" and said in {"(", "$"})
 
     def starts_step(self) -> bool:
         kind, said, _ = self.tokens[self.at]
@@ -290,7 +313,7 @@ class _Reader:
 
     def steps(self) -> list[Step]:
         found = [self.step()]
-        while self.peek() in {"/", "//"}:
+        while self.symbols[self.at] in _FROM_ROOT:
             if self.peek() == "//":
                 found.append(Step("descendant-or-self", "node()"))
             self.at += 1
@@ -301,9 +324,14 @@ class _Reader:
         kind, said, _ = self.tokens[self.at]
         if kind == "symbol" and said in {".", ".."}:
             self.at += 1
+            if self.symbols[self.at] != "[":
+                return HERE if said == "." else _UP
             axis = "self" if said == "." else "parent"
             return Step(axis, "node()", self.predicates())
         axis = "child"
+        if kind == "name" and self.symbols[self.at + 1] not in _IN_STEP:
+            self.at += 1
+            return _child(said)
         if kind == "symbol" and said == "@":
             axis = "attribute"
             self.at += 1
@@ -366,14 +394,6 @@ class _Reader:
                 arguments.append(self.expression())
         self.take(")")
         return Call(said, tuple(arguments))
-
-
-_UP = Step("parent", "node()")
-
-
-@lru_cache(4096)
-def _child(name: str) -> Step:
-    return Step("child", name)
 
 
 def _plain(path: str) -> Path:
