@@ -29,7 +29,7 @@ from forms.markup import parse
 from forms.media import node_of
 from forms.plant import plant
 from forms.preload import preloaded, property_named
-from forms.values import answered, calculated, dated
+from forms.values import answered, calculated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -561,21 +561,10 @@ class Entry:
             self._touched[node] = None
 
     def _worked_out(self, compiled: Compiled, node: Cell) -> str:
-        value: object = compiled.value(node, self)
-        kind = node.defn.type
-        if isinstance(value, list):
-            value = value[0].string_value() if value else ""
-        if isinstance(value, str) and value and self.dialect.casts_like_java:
-            # What JavaRosa reads from a typed node, or makes of a clock, is no text.
-            source = self.form.outcomes.get(compiled)
-            if source == "date":
-                return dated(value, kind, self.zone, self.now().date())
-            if source == "number" and kind != "string":
-                number = compiled.number(node, self)
-                value = number if number == number else value  # noqa: PLR0124 - not NaN
-            elif source == "truth":
-                value = value in {"1", "true"}
-        return calculated(value, kind, self.dialect, self.zone)
+        value = compiled.value(node, self)
+        if value.__class__ is list:
+            value = compiled.program.conversions.unpacked(value)
+        return calculated(value, node.defn.type, self.dialect, self.zone, self.now)
 
     def _set_relevant(self, node: Cell, holds: bool) -> None:
         if node.relevant == holds:
@@ -862,7 +851,7 @@ class Entry:
         elif action.value is not None:
             text = self._worked_out(action.value, node)
         else:
-            text = calculated(action.text, node.defn.type, self.dialect, self.zone)
+            text = calculated(action.text, node.defn.type, self.dialect, self.zone, self.now)
         if action.value is not None or action.text:
             kind = node.defn.type
             text = answered(text, kind, "", self.dialect, self.zone) if text else text
@@ -998,7 +987,7 @@ class Entry:
                 ref=ref_of(node),
                 kind="node" if not definition.is_group else "group",
                 type=definition.type,
-                value=node.text,
+                value=str(node.text),
                 relevant=node.relevant,
                 required=node.required,
                 readonly=node.readonly,
@@ -1019,7 +1008,7 @@ class Entry:
             kind="instance" if control.kind == "repeat" else control.kind,
             type=definition.type,
             appearance=control.appearance,
-            value="" if definition.is_group else node.text,
+            value="" if definition.is_group else str(node.text),
             relevant=node.relevant,
             required=node.required,
             readonly=node.readonly,

@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING
 from forms.bulk import bulk
 from forms.dialect import DIALECTS
 from forms.graph import Graph, Watcher
+from forms.held import KINDS, WORDS
 from forms.itext import Output
-from forms.language import Scope, compile_expression, written
-from forms.language.syntax import Call
-from forms.language.syntax import Path as SomePath
+from forms.language import Scope, compile_expression
 from forms.markup import BadMarkup, kids, local, parse
 from forms.media import BadMedia, blank, file_named, found, node_of, read_instance, rows
-from forms.model import Definition, steps_of
+from forms.model import Definition
 from forms.problems import BrokenForm, Problem
 from forms.reading import COLUMN, ENTITY_VERSIONS, Reader, loose
 
@@ -33,20 +32,6 @@ if TYPE_CHECKING:
 _LISTED = re.compile(r"""^\s*instance\((['"])(.+?)\1\)/([\w./-]+?)\s*(?:\[.*)?$""", re.DOTALL)
 _ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*"|'[^']*')""")
 OPENROSA = "http://openrosa.org/xforms"
-_SHORT = (
-    ("child::", ""),
-    ("parent::node()", ".."),
-    ("self::node()", "."),
-    ("attribute::", "@"),
-)
-_OUTCOMES = {
-    "date": "date",
-    "dateTime": "date",
-    "time": "date",
-    "int": "number",
-    "decimal": "number",
-    "boolean": "truth",
-}
 LAST_SAVED = "jr://instance/last-saved"
 
 
@@ -98,11 +83,8 @@ class Form:
         reader.scope = self.scope
         reader.read_binds()
         if dialect == "collect":
-            # JavaRosa keeps the outcome of a comparison as a truth, whatever the bind's type.
             for each in self.by_path.values():
-                outcome = each.calculate
-                if outcome is not None and outcome.kind == "b" and each.type == "string":
-                    each.type = "boolean"
+                each.held = KINDS.get(each.type, WORDS)
         reader.read_controls()
         reader.read_actions()
         self._check_versions(reader)
@@ -129,14 +111,6 @@ class Form:
             for one in self.questions
             if one.select and one.control is not None and one.control.asks
         )
-        self.outcomes: dict[Compiled, str] = {}
-        if dialect == "collect":
-            for one in self.questions:
-                if one.calculate is not None:
-                    self._note_outcome(one.calculate, one.path)
-            for action in self.actions:
-                if action.value is not None:
-                    self._note_outcome(action.value, action.target)
         for one in self.selects:
             itemset = one.control.itemset if one.control is not None else None
             if itemset is not None:
@@ -347,29 +321,6 @@ class Form:
             reader.problems.append(
                 Problem("settings", None, "", f"submission method {method!r} is not supported")
             )
-
-    def _note_outcome(self, compiled: Compiled, at: Path) -> None:
-        kind = self._outcome(compiled.ast, at)
-        if kind:
-            self.outcomes[compiled] = kind
-
-    def _outcome(self, expression: object, at: Path) -> str:
-        """One of "date", "number" and "truth" where the outcome can be one that is not yet text."""
-        if isinstance(expression, Call):
-            if expression.name in {"today", "now", "date", "date-time"}:
-                return "date"
-            if expression.name in {"if", "coalesce", "once"}:
-                kinds = {self._outcome(one, at) for one in expression.arguments}
-                return "date" if "date" in kinds else ""
-            return ""
-        if isinstance(expression, SomePath):
-            said = written(expression)
-            for long, short in _SHORT:
-                said = said.replace(long, short)
-            path = steps_of(said, at)
-            found = self.by_path.get(path) if path is not None else None
-            return _OUTCOMES.get(found.type, "") if found is not None else ""
-        return ""
 
     # -- what entries ask
 

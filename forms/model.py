@@ -150,6 +150,7 @@ class Definition:
         "constraint_message",
         "control",
         "extra",
+        "held",
         "is_attribute",
         "itext_constraint",
         "name",
@@ -202,6 +203,8 @@ class Definition:
         self.repeats_above: tuple[int, ...] = ()
         self.control: Control | None = None
         self.type = "string"
+        self.held = ""
+        """The kind of a plain text here (forms.held.KINDS), for a dialect that tells them apart."""
         self.typed = False
         self.select = ""
         self.several = False

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import decimal
 import math
 import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
-from decimal import Decimal
 from typing import TYPE_CHECKING
+
+from forms.dialect import COLLECT
+from forms.held import Decimal, Moment, Truth, Whole, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,7 +39,7 @@ def java_double(number: float) -> str:
         return plain if "." in plain else plain + ".0"
     digits = repr(number)
     # Of the shortest digits: 1e-6 itself is a little less than what it is written as.
-    power = Decimal(digits).adjusted()
+    power = decimal.Decimal(digits).adjusted()
     bare = re.sub(r"e.*$", "", digits).replace("-", "").replace(".", "").strip("0") or "0"
     mantissa = f"{bare[0]}.{bare[1:] or '0'}"
     return f"{'-' if number < 0 else ''}{mantissa}E{power}"
@@ -263,47 +266,78 @@ def answered(text: str, kind: str, select: str, dialect: Dialect, zone: tzinfo) 
     return text if cast is None else cast(text, dialect, zone)
 
 
-def calculated(value: object, kind: str, dialect: Dialect, zone: tzinfo) -> str:
+def calculated(
+    value: object, kind: str, dialect: Dialect, zone: tzinfo, now: Callable[[], datetime]
+) -> str:
     """What is stored when an expression came to `value` (text, number or truth)."""
+    if dialect.casts_like_java:
+        return _wrapped(value, kind, zone, now)
     if isinstance(value, bool):
-        return _truth(value, kind, dialect)
+        return _truth(value, kind)
     if isinstance(value, float):
         if math.isnan(value):
             return ""
         if kind == "boolean":
-            return _truth(abs(value) > 1e-12, kind, dialect)
+            return _truth(abs(value) > 1e-12, kind)
         if kind == "int":
             if math.isinf(value):
                 return ""
             whole = math.trunc(value)
             return str(max(INT_MIN, min(INT_MAX, whole)))
-        if not dialect.casts_like_java:
-            if kind in {"date", "dateTime", "time"}:
-                return answered(plain_number(value), kind, "", dialect, zone)
-            return browser_number(value)
-        if math.isinf(value):
-            return java_double(value)
-        whole = math.trunc(value)
-        if abs(value - whole) < 1e-9 and abs(whole) < 2**63:
-            return str(whole)
-        return java_double(value)
+        if kind in {"date", "dateTime", "time"}:
+            return answered(plain_number(value), kind, "", dialect, zone)
+        return browser_number(value)
     text = str(value)
-    if not text:
-        return ""
-    if kind in _UNCHANGED:
+    if not text or kind in _UNCHANGED or kind == "boolean":
         return text
-    if kind == "boolean":
-        if dialect.casts_like_java:
-            return "1"
-        return text
-    if kind in {"int", "decimal"}:
-        if not dialect.casts_like_java:
-            return answered(text, kind, "", dialect, zone)
-        return text
-    if dialect.casts_like_java and not kind.startswith("geo"):
-        # JavaRosa keeps a text that stands where a date should, as it is.
-        return answered(text, kind, "", dialect, zone) or text
     return answered(text, kind, "", dialect, zone)
+
+
+def _wrapped(value: object, kind: str, zone: tzinfo, now: Callable[[], datetime]) -> str:
+    """As JavaRosa wraps the outcome of a calculation (IAnswerData.wrapData): a truth stays one, a
+    number is cut for an int only, a moment is cut to a date's day or a time's clock; what then is
+    of another kind than the node's type says so itself.
+    """
+    if isinstance(value, bool):
+        text = "1" if value else "0"
+        return text if kind == "boolean" else Truth(text)
+    if isinstance(value, float):
+        return _wrapped_number(value, kind)
+    assert isinstance(value, str)
+    if not value:
+        return ""
+    if kind == "boolean":
+        return "1"
+    if value.__class__ is Moment:
+        text = dated(value, kind, zone, now().date())
+        return text if kind in {"date", "time", "dateTime"} else Moment(text)
+    if kind in _UNCHANGED:
+        return str(value)
+    if kind.startswith("geo"):
+        return _ANSWERS[kind](value, COLLECT, zone)
+    return Words(value)
+
+
+def _wrapped_number(value: float, kind: str) -> str:
+    if math.isnan(value):
+        return ""
+    if kind == "boolean":
+        return "1" if abs(value) > 1e-12 else "0"
+    if math.isinf(value):
+        if kind == "int":
+            return str(INT_MAX if value > 0 else INT_MIN)
+        text = java_double(value)
+        return text if kind == "decimal" else Decimal(text)
+    whole = math.trunc(value)
+    if kind == "int":
+        return str(max(INT_MIN, min(INT_MAX, whole)))
+    if abs(value - whole) < 1e-9 and abs(whole) < 2**63:
+        text = str(whole)
+        if kind == "decimal":
+            return text
+        return Whole(text) if INT_MIN <= whole <= INT_MAX else Decimal(text)
+    text = java_double(value)
+    return text if kind == "decimal" else Decimal(text)
 
 
 def moment_of(text: str, zone: tzinfo, today: date) -> datetime | None:
@@ -330,10 +364,8 @@ def dated(text: str, kind: str, zone: tzinfo, today: date) -> str:
     return iso_datetime(moment)
 
 
-def _truth(value: bool, kind: str, dialect: Dialect) -> str:
-    if kind in {"int", "decimal"} and not dialect.casts_like_java:
-        return "1" if value else "0"
-    if dialect.casts_like_java:
+def _truth(value: bool, kind: str) -> str:
+    if kind in {"int", "decimal"}:
         return "1" if value else "0"
     return "true" if value else "false"
 

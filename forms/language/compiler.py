@@ -6,8 +6,9 @@ import math
 import operator
 from typing import TYPE_CHECKING, Any, cast
 
+from forms.held import DECIMAL, INT, TRUTH
 from forms.language import axes
-from forms.language.core import Code, Conversions, Frame
+from forms.language.core import Code, Conversions, Frame, held
 from forms.language.functions import FUNCTIONS
 from forms.language.movable import movable, plain_names
 from forms.language.syntax import (
@@ -40,6 +41,13 @@ COLLECTS = frozenset({"child", "parent", "self", "attribute"})
 
 VOLATILE = frozenset({"now", "today", "random", "uuid", "once", "randomize", "property"})
 
+
+_COMPARED: dict[str, Callable[[float, float], bool]] = {
+    "<": operator.lt,
+    "<=": operator.le,
+    ">": operator.gt,
+    ">=": operator.ge,
+}
 
 PROGRAMS_MAX = 4096
 """As many are kept for one form, so that no stream of new texts fills the memory."""
@@ -97,9 +105,9 @@ def _value(code: Code, conversions: Conversions) -> Callable[[Node, Env], Value]
         return _string(code, conversions)
     run = code.run
     if code.kind == "d":
-        # A node-set that is stored or shown is the text of its first node.
-        to_text = conversions.to_text
-        return lambda node, env: to_text(run(node, Frame(env, node)))
+        # A node-set that is stored or shown is what its first node holds.
+        unpacked, nodes = conversions.unpacked, conversions.nodes(code)
+        return lambda node, env: unpacked(nodes(node, Frame(env, node)))
     return lambda node, env: run(node, Frame(env, node))
 
 
@@ -375,23 +383,23 @@ class Compiler:
         return Code("d", joined, where=left.where)
 
     def _ordered(self, sign: str, left: Code, right: Code, *, constant: bool) -> Code:
-        compare = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}[sign]
+        compare = _COMPARED[sign]
         conversions = self.conversions
-        if left.kind in "ds" and right.kind in "ds" and conversions.dialect == "webforms":
-            pass
         if left.kind in {"s", "n", "b"} and right.kind in {"s", "n", "b"}:
             one, other = conversions.number(left), conversions.number(right)
             return Code("b", lambda n, f: compare(one(n, f), other(n, f)), constant=constant)
         if left.kind == "d" and right.kind in {"n", "s"}:
             nodes, number = conversions.nodes(left), conversions.number(right)
-            to_number = conversions.number_of_text
+            number_of = conversions.number_of
 
             def left_nodes(node: Node, frame: Frame) -> bool:
                 found = nodes(node, frame)
                 if not found:
                     return False
                 limit = number(node, frame)
-                return any(compare(to_number(one.string_value(), frame), limit) for one in found)
+                if len(found) == 1:
+                    return compare(number_of(found[0], frame), limit)
+                return any(compare(number_of(one, frame), limit) for one in found)
 
             return Code("b", left_nodes)
         one_value, other_value = left.run, right.run
@@ -400,40 +408,22 @@ class Compiler:
             first, second = one_value(node, frame), other_value(node, frame)
             return any(
                 compare(a, b)
-                for a in conversions_numbers(conversions, first, second, frame)
-                for b in conversions_numbers(conversions, second, first, frame)
+                for a in _numbers(conversions, first, frame)
+                for b in _numbers(conversions, second, frame)
             )
 
         return Code("b", any_values)
 
     def _equal(self, left: Code, right: Code, *, negated: bool, constant: bool) -> Code:
         conversions = self.conversions
-        if (left.kind == "s" and right.kind == "d") or (left.kind in "nb" and right.kind == "d"):
+        if left.kind in "snb" and right.kind == "d":
             left, right = right, left
         kinds = left.kind + right.kind
-        if kinds in {"ds", "dd"}:
-            return self._equal_nodes(left, right, negated=negated)
         if kinds == "ss":
             a, b = left.run, right.run
             if negated:
                 return Code("b", lambda n, f: a(n, f) != b(n, f), constant=constant)
             return Code("b", lambda n, f: a(n, f) == b(n, f), constant=constant)
-        if kinds == "dn":
-            nodes, number = conversions.nodes(left), conversions.number(right)
-            to_number = conversions.number_of_text
-
-            def number_among(node: Node, frame: Frame) -> bool:
-                wanted = number(node, frame)
-                for one in nodes(node, frame):
-                    if (to_number(one.string_value(), frame) == wanted) is not negated:
-                        return True
-                return False
-
-            if self.conversions.java and negated:
-                # Collect compares the one value that there is, and a blank is unlike any number.
-                value = conversions.number(left)
-                return Code("b", lambda n, f: value(n, f) != number(n, f))
-            return Code("b", number_among)
         if "v" not in kinds and "d" not in kinds:
             if "b" in kinds:
                 one, other = conversions.truth(left), conversions.truth(right)
@@ -441,73 +431,49 @@ class Compiler:
                     "b", lambda n, f: (one(n, f) == other(n, f)) is not negated, constant=constant
                 )
             first, second = conversions.number(left), conversions.number(right)
+            near = conversions.near
             return Code(
-                "b", lambda n, f: (first(n, f) == second(n, f)) is not negated, constant=constant
+                "b",
+                lambda n, f: near(first(n, f), second(n, f)) is not negated,
+                constant=constant,
             )
-        a, b = left.run, right.run
-        return Code(
-            "b", lambda n, f: conversions_equal(conversions, a(n, f), b(n, f), f, negated=negated)
-        )
-
-    def _equal_nodes(self, left: Code, right: Code, *, negated: bool) -> Code:
-        conversions = self.conversions
         if conversions.java:
             return self._equal_single(left, right, negated=negated)
         a, b = left.run, right.run
-        if right.kind == "s":
-            nodes = conversions.nodes(left)
-
-            def text_among(node: Node, frame: Frame) -> bool:
-                wanted = b(node, frame)
-                return any(
-                    (one.string_value() == wanted) is not negated for one in nodes(node, frame)
-                )
-
-            return Code("b", text_among)
         return Code(
             "b", lambda n, f: conversions_equal(conversions, a(n, f), b(n, f), f, negated=negated)
         )
 
     def _equal_single(self, left: Code, right: Code, *, negated: bool) -> Code:
-        """Collect: a node-set in a comparison is its one value, blank where there is none; typed
-        numbers compare as numbers. Several nodes compare as XPath has it: any of them.
+        """Collect: a node-set in a comparison is its one value, blank where there is none, and
+        compares as what it is. Several nodes compare as XPath has it: any of them.
         """
         conversions = self.conversions
         a, b = left.run, right.run
-        text_of = conversions.text_of
-        right_nodes = right.kind == "d"
+        if left.kind == "d" and right.kind == "s":
+            # By far the most: an answer beside a text.
 
-        def equal(node: Node, frame: Frame) -> bool:
-            ones = cast("list[Node]", a(node, frame))
-            other = b(node, frame)
-            if right_nodes:
-                others = cast("list[Node]", other)
-                if len(others) > 1 or len(ones) > 1:
-                    return conversions_equal(conversions, ones, others, frame, negated=negated)
-                wanted = text_of(others[0]) if others else ""
-            else:
-                wanted = cast("str", other)
-                if len(ones) > 1:
-                    return any((text_of(one) == wanted) is not negated for one in ones)
-            if not ones:
-                return (wanted == "") is not negated
-            one = ones[0]
-            text = text_of(one)
-            same = text == wanted
-            if text and one.defn is not None and one.defn.type == "boolean" and not right_nodes:
-                # JavaRosa compares a truth with a text as truths: any text but "" is true.
-                same = (text == "true") is bool(wanted)
-            elif (
-                not same
-                and text
-                and wanted
-                and one.defn is not None
-                and one.defn.type in {"int", "decimal"}
-            ):
-                same = conversions.parse_number(text) == conversions.parse_number(wanted)
-            return same is not negated
+            def equal(node: Node, frame: Frame) -> bool:
+                found = cast("list[Node]", a(node, frame))
+                if len(found) == 1 and not held(found[0]):
+                    return (found[0].string_value() == b(node, frame)) is not negated
+                return conversions_equal(conversions, found, b(node, frame), frame, negated=negated)
 
-        return Code("b", equal)
+            return Code("b", equal)
+        if left.kind == "d" and right.kind == "n":
+            number_of, near = conversions.number_of, conversions.near
+
+            def same(node: Node, frame: Frame) -> bool:
+                found = cast("list[Node]", a(node, frame))
+                if len(found) == 1 and held(found[0]) != TRUTH:
+                    number = number_of(found[0], frame)
+                    return near(number, cast("float", b(node, frame))) is not negated
+                return conversions_equal(conversions, found, b(node, frame), frame, negated=negated)
+
+            return Code("b", same)
+        return Code(
+            "b", lambda n, f: conversions_equal(conversions, a(n, f), b(n, f), f, negated=negated)
+        )
 
     # -- paths
 
@@ -900,7 +866,7 @@ class Compiler:
         truths: list[Callable[[Node, Frame], bool]],
         scan: Callable[[list[Node], Frame], list[Node]],
     ) -> Callable[[list[Node], Frame], list[Node]]:
-        numeric = code.kind == "n"
+        counts = code.kind == "n"
         number = self.conversions.number(code)
         nodes = self.conversions.nodes(code) if code.kind == "d" else None
         text = self.conversions.string(code)
@@ -911,10 +877,16 @@ class Compiler:
             if len(parents) != 1 or axes.changes(parents[0]):
                 return scan(parents, frame)
             parent = parents[0]
+            numeric = counts
             if nodes is not None:
                 several = nodes(frame.current, frame)
                 if len(several) > 1 or (not several and not java):
                     return scan(parents, frame)
+                if java and several:
+                    kind = held(several[0])
+                    if kind == TRUTH:
+                        return scan(parents, frame)
+                    numeric = kind in {INT, DECIMAL}
             if parent.index is None:
                 parent.index = {}
             index = parent.index.get((name, key, numeric))
@@ -1018,20 +990,23 @@ def remainder(one: float, other: float) -> float:
         return math.nan
 
 
-def conversions_numbers(
-    conversions: Conversions, value: Value, other: Value, frame: Frame
-) -> list[float]:
+def _numbers(conversions: Conversions, value: Value, frame: Frame) -> list[float]:
     if isinstance(value, list):
-        if isinstance(other, bool) and conversions.java:
-            return [1.0 if conversions.to_truth(value) else 0.0]
-        return [conversions.number_of_text(one.string_value(), frame) for one in value]
+        return [conversions.number_of(one, frame) for one in value]
     return [conversions.to_number(value, frame)]
 
 
 def conversions_equal(
     conversions: Conversions, one: Value, other: Value, frame: Frame, *, negated: bool
 ) -> bool:
-    """XPath 1.0, 3.4, for values whose kinds are known only now."""
+    """XPath 1.0, 3.4, for values whose kinds are known only now; in Collect what is one node, or
+    none, compares as the one value that it holds.
+    """
+    if conversions.java:
+        if isinstance(one, list) and len(one) < 2:
+            one = conversions.unpacked(one)
+        if isinstance(other, list) and len(other) < 2:
+            other = conversions.unpacked(other)
     if isinstance(one, bool) or isinstance(other, bool):
         return (conversions.to_truth(one) == conversions.to_truth(other)) is not negated
     if isinstance(one, list) and isinstance(other, list):
@@ -1045,15 +1020,16 @@ def conversions_equal(
     if isinstance(other, list):
         if isinstance(one, float):
             return any(
-                (conversions.number_of_text(each.string_value(), frame) == one) is not negated
+                conversions.near(conversions.number_of(each, frame), one) is not negated
                 for each in other
             )
-        return any((conversions.text_of(each) == one) is not negated for each in other)
+        return any((conversions.text_of(each, frame) == one) is not negated for each in other)
     if isinstance(one, float) or isinstance(other, float):
-        return (
-            conversions.to_number(one, frame) == conversions.to_number(other, frame)
-        ) is not negated
-    return (one == other) is not negated
+        near = conversions.near(
+            conversions.to_number(one, frame), conversions.to_number(other, frame)
+        )
+        return near is not negated
+    return (conversions.to_text(one, frame) == conversions.to_text(other, frame)) is not negated
 
 
 def compile_expression(text: str, *, at: tuple[str, ...], scope: Scope) -> Compiled:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import math
+import operator
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
+from forms.held import DECIMAL, INT, MOMENT, TRUTH, WORDS, Moment
 from forms.language import dates
-from forms.values import browser_number, java_double, plain_number
+from forms.values import (
+    INT_MAX,
+    INT_MIN,
+    browser_number,
+    java_double,
+    moment_of,
+    parse_date,
+    plain_number,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from datetime import datetime, tzinfo
+    from datetime import date, datetime, tzinfo
 
     from forms.language.compiler import Program
     from forms.tree import Node
@@ -123,20 +133,20 @@ class Code:
 
 _PLAIN = re.compile(r"\s*-?(?:\d+(?:\.\d*)?|\.\d+)\s*")
 _LOOSE = re.compile(r"\s*[-+]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][-+]?\d+)?\s*")
-_TYPED = frozenset({"decimal", "int", "boolean"})
-
-
-_TRUTHS = frozenset({"0", "1", "true", "false"})
+TINY = 1e-12
+"""Collect takes two numbers that are nearer than this for the same."""
 
 
 def held(node: Node) -> str:
-    """The type of what the node holds. JavaRosa keeps a calculated truth as one, whatever the type."""
-    kind: str = node.defn.type
-    if kind not in _TYPED and node.text in _TRUTHS:
-        calculate = getattr(node.defn, "calculate", None)
-        if calculate is not None and calculate.kind == "b":
-            return "boolean"
-    return kind
+    """The kind of what the node holds (forms.held): that of its text, else of its question."""
+    text = node.text
+    if text.__class__ is not str:
+        return text.kind  # type: ignore[attr-defined, no-any-return] # a Held
+    return node.defn.held if node.defn is not None else WORDS
+
+
+def _near(one: float, other: float) -> bool:
+    return abs(one - other) < TINY
 
 
 class Conversions:
@@ -146,47 +156,104 @@ class Conversions:
         self.plain = dialect == "xpath"
         self.java = dialect == "collect"
         self.dialect = dialect
+        self.near: Callable[[float, float], bool] = _near if self.java else operator.eq
+        """Whether two numbers are the same."""
 
     # -- single values
 
-    def text_of(self, node: Node) -> str:
-        """The string value of a node; collect's typed numbers and booleans read as such."""
+    def unpacked(self, nodes: Sequence[Node]) -> str | float | bool:
+        """The one value of a path: collect's numbers, truths and moments are no texts."""
+        if not nodes:
+            return ""
+        node = nodes[0]
+        text = node.string_value()
+        if not self.java or not text or node.children:
+            return text
+        kind = held(node)
+        if not kind:
+            return text
+        if kind == TRUTH:
+            return text in {"1", "true"}
+        if kind == MOMENT:
+            return Moment(text)
+        number = self.parse_stored(text)
+        return "" if number != number else number  # noqa: PLR0124 - what is none was never stored
+
+    def text_of(self, node: Node, frame: Frame) -> str:
+        """The string value of a node; collect's typed values read as such."""
         if node.children or not node.relevant:
             return node.string_value()
         text = node.text
-        if self.java and text and node.defn is not None:
+        if self.java and text:
             kind = held(node)
-            if kind in _TYPED:
-                if kind == "boolean":
+            if kind and kind != INT:
+                if kind == TRUTH:
                     return "true" if text in {"1", "true"} else "false"
-                if kind == "decimal":
+                if kind == DECIMAL:
                     return self.number_text(self.parse_stored(text))
+                return self.day_text(text, frame)
         return text
 
+    def number_of(self, node: Node, frame: Frame) -> float:
+        """The number that a node comes to; NaN where it is not relevant."""
+        text = node.string_value()
+        if self.java and text and not node.children:
+            kind = held(node)
+            if kind:
+                if kind == TRUTH:
+                    return 1.0 if text in {"1", "true"} else 0.0
+                if kind == MOMENT:
+                    return self.days(text, frame)
+                return self.parse_stored(text)
+        return self.number_of_text(text, frame)
+
     def parse_number(self, text: str) -> float:
-        """XPath's number(); ODK's also takes an ISO date (days since 1970) or time of day."""
-        try:
-            # Python reads what is none to XPath: "1_0", "inf", "nan", "1e5" (Java reads that one).
-            if text.isascii():
-                match = (_LOOSE if self.dialect == "webforms" else _PLAIN).fullmatch(text)
-                if match:
+        """XPath's number(); the browser's engine also reads 1e5, Collect a comma as a point."""
+        # Python reads what is none to XPath: "1_0", "inf", "nan", "1e5" (Java reads that one).
+        if text.isascii():
+            if (_LOOSE if self.dialect == "webforms" else _PLAIN).fullmatch(text):
+                return float(text)
+            if self.java and "," in text:
+                text = text.replace(",", ".")
+                if _PLAIN.fullmatch(text):
                     return float(text)
-        except ValueError:
-            return NAN
         return NAN
 
     @staticmethod
     def parse_stored(text: str) -> float:
         """The number that a typed node holds, also as Java writes the large and the small."""
-        return float(text) if text.isascii() and _LOOSE.fullmatch(text) else NAN
+        if text.isascii() and (text.isdigit() or _LOOSE.fullmatch(text)):
+            return float(text)
+        return {"Infinity": math.inf, "-Infinity": -math.inf}.get(text, NAN)
 
     def number_of_text(self, text: str, frame: Frame) -> float:
+        """A text's number. ODK's specification and the browser's engine also read an ISO date
+        (days since 1970); Collect does not: there only what is a date already has days.
+        """
         if not text:
             return NAN
         number = self.parse_number(text)
-        if number == number or self.plain:  # noqa: PLR0124 - not NaN
+        if number == number or self.plain or self.java:  # noqa: PLR0124 - not NaN
             return number
-        return dates.days(text.strip(), frame.env.zone, whole=self.java, utc=not self.java)
+        return dates.days(text.strip(), frame.env.zone, whole=False, utc=True)
+
+    def days(self, text: str, frame: Frame) -> float:
+        """Whole days since 1970 of what is held as a date, a time (of today) or both."""
+        day = parse_date(text) or self._day(text, frame)
+        return NAN if day is None else float((day - dates.EPOCH).days)
+
+    def day_text(self, text: str, frame: Frame) -> str:
+        """Java writes no more of a moment than its day."""
+        if len(text) == 10:
+            return text
+        day = self._day(text, frame)
+        return text if day is None else day.isoformat()
+
+    @staticmethod
+    def _day(text: str, frame: Frame) -> date | None:
+        zone = frame.env.zone
+        found = moment_of(text, zone, frame.env.now().date())
+        return None if found is None else found.astimezone(zone).date()
 
     def number_text(self, number: float) -> str:
         if number != number:  # noqa: PLR0124 - NaN
@@ -194,8 +261,9 @@ class Conversions:
         if math.isinf(number):
             return "Infinity" if number > 0 else "-Infinity"
         if self.java:
+            # Java asks whether the number is the int that it is cut to.
             whole = int(number)
-            if abs(number - whole) < 1e-12:
+            if abs(number - whole) < TINY and INT_MIN <= whole <= INT_MAX:
                 return str(whole)
             return java_double(number)
         if number == 0:
@@ -204,34 +272,25 @@ class Conversions:
 
     def truth_of_number(self, number: float) -> bool:
         if self.java:
-            return number == number and abs(number) > 1e-12  # noqa: PLR0124 - not NaN
+            return number == number and abs(number) > TINY  # noqa: PLR0124 - not NaN
         return number == number and number != 0  # noqa: PLR0124 - not NaN
 
     def truth_of_nodes(self, nodes: Sequence[Node]) -> bool:
         """XPath: whether there are any. Collect: what the first one holds."""
-        if not self.java:
-            return bool(nodes)
-        if not nodes:
-            return False
-        node = nodes[0]
-        text = self.text_of(node)
-        kind = held(node) if node.defn is not None else ""
-        if kind in _TYPED and text:
-            if kind == "boolean":
-                return text == "true"
-            return self.truth_of_number(self.parse_stored(text))
-        return bool(text)
+        return self.to_truth(self.unpacked(nodes)) if self.java else bool(nodes)
 
     # -- any value
 
-    def to_text(self, value: Value) -> str:
+    def to_text(self, value: Value, frame: Frame) -> str:
         if isinstance(value, str):
+            if value.__class__ is Moment:
+                return self.day_text(value, frame)
             return value
         if isinstance(value, bool):
             return "true" if value else "false"
         if isinstance(value, float):
             return self.number_text(value)
-        return self.text_of(value[0]) if value else ""
+        return self.text_of(value[0], frame) if value else ""
 
     def to_number(self, value: Value, frame: Frame) -> float:
         if isinstance(value, float):
@@ -239,17 +298,10 @@ class Conversions:
         if isinstance(value, bool):
             return 1.0 if value else 0.0
         if isinstance(value, str):
+            if value.__class__ is Moment:
+                return self.days(value, frame)
             return self.number_of_text(value, frame)
-        if not value:
-            return NAN
-        node = value[0]
-        if self.java and node.text and node.defn is not None:
-            kind = held(node)
-            if kind == "boolean":
-                return 1.0 if node.text in {"1", "true"} else 0.0
-            if kind == "decimal":
-                return self.parse_stored(node.text)
-        return self.number_of_text(node.string_value(), frame)
+        return self.number_of(value[0], frame) if value else NAN
 
     def to_truth(self, value: Value) -> bool:
         if isinstance(value, bool):
@@ -273,11 +325,11 @@ class Conversions:
 
             def first(node: Node, frame: Frame) -> str:
                 found = nodes(node, frame)
-                return text_of(found[0]) if found else ""
+                return text_of(found[0], frame) if found else ""
 
             return first
         to_text = self.to_text
-        return lambda node, frame: to_text(run(node, frame))
+        return lambda node, frame: to_text(run(node, frame), frame)
 
     def number(self, code: Code) -> Callable[[Node, Frame], float]:
         run = code.run

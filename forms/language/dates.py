@@ -49,12 +49,12 @@ def days(text: str, zone: tzinfo, *, whole: bool, utc: bool) -> float:
 def days_of(found: datetime, *, whole: bool, utc: bool) -> float:
     if utc:
         return (found - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
-    since = float((found.date() - EPOCH).days)
+    since = (found.date() - EPOCH).days
     if whole:
-        return since
+        return float(since)
     clock = found.time()
-    seconds = clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond / 1e6
-    return since + seconds / _DAY_S
+    seconds = clock.hour * 3600 + clock.minute * 60 + clock.second
+    return ((since * 86_400 + seconds) * 1000 + clock.microsecond // 1000) / 86_400_000
 
 
 def of_days(number: float, zone: tzinfo, *, utc: bool) -> datetime | None:

@@ -47,7 +47,7 @@ def _coalesce(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
             if isinstance(value, float):
                 if not math.isnan(value):
                     return value
-            elif isinstance(value, bool) or conversions.to_text(value):
+            elif isinstance(value, bool) or conversions.to_text(value, frame):
                 return value
         return value
 

@@ -245,9 +245,9 @@ def _once(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
     run, conversions = code.run, compiler.conversions
 
     def kept(node: Node, frame: Frame) -> Value:
-        text = conversions.text_of(frame.current)
-        if text:
-            return text
+        own = frame.current
+        if own.string_value():
+            return conversions.unpacked([own])
         value = run(node, frame)
         return "" if isinstance(value, float) and math.isnan(value) else value
 
@@ -345,7 +345,7 @@ def _id(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
         if isinstance(value, list):
             wanted = {name for one in value for name in one.string_value().split()}
         else:
-            wanted = set(conversions.to_text(value).split())
+            wanted = set(conversions.to_text(value, frame).split())
         below = list(node.top().below())
         frame.spend(len(below))
         seen: set[str] = set()

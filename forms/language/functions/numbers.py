@@ -67,7 +67,7 @@ def ceiling(number: float) -> float:
 
 @function("round", least=1, most=2, core=True)
 def _round(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None) -> Code:
-    """Halves go up (XPath 1.0, 4.4); in the browser away from zero. Collect reads "4,6" as 4.6."""
+    """Halves go up (XPath 1.0, 4.4); in the browser away from zero."""
     conversions = compiler.conversions
     if conversions.plain and len(arguments) > 1:
         raise compiler.fail(f"round() takes 1 argument, not {len(arguments)}")
@@ -77,12 +77,9 @@ def _round(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ..
         conversions.number(compiler.compile(arguments[1], where)) if len(arguments) > 1 else None
     )
     away = conversions.dialect == "webforms"
-    commas = conversions.string(code) if conversions.java and code.kind != "n" else None
 
     def rounded(node: Node, frame: Frame) -> float:
         value = number(node, frame)
-        if commas is not None and value != value:  # noqa: PLR0124 - NaN
-            value = conversions.parse_number(commas(node, frame).replace(",", "."))
         shift = 0.0 if places is None else places(node, frame)
         return -round_(-value, shift) if away and value < 0 else round_(value, shift)
 
@@ -179,13 +176,13 @@ def _numbers_of(conversions: Conversions, code: Code) -> Callable[[Node, Frame],
     if code.kind not in {"d", "v"}:
         number = conversions.number(code)
         return lambda node, frame: [number(node, frame)]
-    run, to_number = code.run, conversions.to_number
+    run, to_number, number_of = code.run, conversions.to_number, conversions.number_of
 
     def every(node: Node, frame: Frame) -> list[float]:
         value = run(node, frame)
         if not isinstance(value, list):
             return [to_number(value, frame)]
-        return [to_number([each], frame) for each in value]
+        return [number_of(each, frame) for each in value]
 
     return every
 
@@ -201,6 +198,7 @@ def _sum(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...]
     plain = not compiler.conversions.java
     browser = compiler.scope.dialect == "webforms"
     run, to_number = code.run, compiler.conversions.to_number
+    number_of = compiler.conversions.number_of
 
     def total(node: Node, frame: Frame) -> float:
         value = run(node, frame)
@@ -208,13 +206,19 @@ def _sum(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...]
             return to_number(value, frame)
         if browser and not value:
             return NAN
-        numbers = [to_number([one], frame) for one in value]
+        numbers = [number_of(one, frame) for one in value]
         return float(sum(numbers) if plain else sum(one for one in numbers if one == one))  # noqa: PLR0124 - not NaN
 
     return Code("n", total)
 
 
-def _extreme(names: tuple[str, ...], choose: Callable[[list[float]], float]) -> None:
+def _extreme(
+    names: tuple[str, ...], choose: Callable[[list[float]], float], *, least: float | None = None
+) -> None:
+    """In Collect the largest is never less than the `least` number above 0, from which it starts:
+    max(-5, -3) is 0.
+    """
+
     @function(*names, least=1, most=None)
     def _build(
         compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None
@@ -226,6 +230,8 @@ def _extreme(names: tuple[str, ...], choose: Callable[[list[float]], float]) -> 
             numbers = [number for run in runs for number in run(node, frame)]
             if java:
                 numbers = [one for one in numbers if one == one]  # noqa: PLR0124 - not NaN
+                if numbers and least is not None:
+                    numbers.append(least)
             if not numbers or any(one != one for one in numbers):  # noqa: PLR0124 - NaN
                 return NAN
             return choose(numbers)
@@ -233,5 +239,5 @@ def _extreme(names: tuple[str, ...], choose: Callable[[list[float]], float]) -> 
         return Code("n", chosen)
 
 
-_extreme(("max",), max)
+_extreme(("max",), max, least=5e-324)
 _extreme(("min",), min)

@@ -156,7 +156,7 @@ def _texts(
             if isinstance(value, list):
                 found.extend(one.string_value() for one in value)
             else:
-                found.append(conversions.to_text(value))
+                found.append(conversions.to_text(value, frame))
         return found
 
     return every

@@ -56,7 +56,7 @@ def _pieces(
 def _texts_of(conversions: Conversions, code: Code) -> Callable[[Node, Frame], list[str]]:
     if code.kind == "d":
         nodes, text_of = conversions.nodes(code), conversions.text_of
-        return lambda node, frame: [text_of(each) for each in nodes(node, frame)]
+        return lambda node, frame: [text_of(each, frame) for each in nodes(node, frame)]
     if code.kind != "v":
         text = conversions.string(code)
         return lambda node, frame: [text(node, frame)]
@@ -65,8 +65,8 @@ def _texts_of(conversions: Conversions, code: Code) -> Callable[[Node, Frame], l
     def either(node: Node, frame: Frame) -> list[str]:
         value = run(node, frame)
         if isinstance(value, list):
-            return [conversions.text_of(each) for each in value]
-        return [conversions.to_text(value)]
+            return [conversions.text_of(each, frame) for each in value]
+        return [conversions.to_text(value, frame)]
 
     return either
 

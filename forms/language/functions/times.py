@@ -6,18 +6,19 @@ import math
 from datetime import UTC, time
 from typing import TYPE_CHECKING
 
+from forms.held import Moment
 from forms.language import dates
 from forms.language.core import NAN, Code
 from forms.language.functions.table import function
 from forms.language.syntax import written
-from forms.values import iso_datetime
+from forms.values import iso_datetime, moment_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from datetime import datetime
 
     from forms.language.compiler import Compiler
-    from forms.language.core import Frame
+    from forms.language.core import Conversions, Frame, Value
     from forms.language.syntax import Expr
     from forms.tree import Node
 
@@ -28,17 +29,37 @@ MIDNIGHT = time()
 
 
 @function("today", least=0, most=0)
-def _today(_compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
-    return Code("s", lambda _node, frame: frame.env.now().date().isoformat())
+def _today(compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
+    return _dated(compiler, lambda _node, frame: frame.env.now().date().isoformat())
 
 
 @function("now", least=0, most=0)
-def _now(_compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
-    return Code("s", lambda _node, frame: iso_datetime(frame.env.now()))
+def _now(compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
+    return _dated(compiler, lambda _node, frame: iso_datetime(frame.env.now()))
 
 
-def _moment(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-untyped-def] # noqa: ANN202 - a run
+def _dated(compiler: Compiler, run: Callable[[Node, Frame], str]) -> Code:
+    """In Collect a date is a value of its own kind (Moment), elsewhere a text."""
+    if not compiler.conversions.java:
+        return Code("s", run)
+
+    def moment(node: Node, frame: Frame) -> str:
+        told = run(node, frame)
+        return Moment(told) if told else ""
+
+    return Code("v", moment)
+
+
+def _moment(
+    compiler: Compiler, expr: Expr, where: Where
+) -> Callable[[Node, Frame], datetime | None]:
     """From a date, a dateTime or a number of days to a moment; None where it is none of them."""
+    given, conversions = _given(compiler, expr, where), compiler.conversions
+    return lambda node, frame: _as_moment(given(node, frame), conversions, frame)
+
+
+def _given(compiler: Compiler, expr: Expr, where: Where) -> Callable[[Node, Frame], Value]:
+    """The value that is to be a moment; what can never be one is refused."""
     code = compiler.compile(expr, where)
     run, conversions = code.run, compiler.conversions
     if conversions.java and code.kind == "b":
@@ -48,24 +69,27 @@ def _moment(compiler: Compiler, expr: Expr, where: Where):  # type: ignore[no-un
         if fixed and dates.moment(fixed, UTC) is None:
             raise compiler.fail(f"{fixed!r} is no date")
 
-    def moment(node: Node, frame: Frame) -> datetime | None:
+    def given(node: Node, frame: Frame) -> Value:
         value = run(node, frame)
-        zone = frame.env.zone
-        if isinstance(value, list):
-            value = value[0].string_value() if value else ""
-        if isinstance(value, bool):
-            return None
-        if isinstance(value, float):
-            return dates.of_days(value, zone, utc=not conversions.java)
-        found = dates.moment(value.strip(), zone)
-        if found is not None:
-            return found
-        number = conversions.parse_number(value)
-        if math.isnan(number):
-            return None
-        return dates.of_days(number, zone, utc=not conversions.java)
+        return conversions.unpacked(value) if isinstance(value, list) else value
 
-    return moment
+    return given
+
+
+def _as_moment(value: Value, conversions: Conversions, frame: Frame) -> datetime | None:
+    zone = frame.env.zone
+    if isinstance(value, float):
+        return dates.of_days(value, zone, utc=not conversions.java)
+    if not isinstance(value, str):
+        return None
+    if value.__class__ is Moment:
+        found = moment_of(value, zone, frame.env.now().date())
+        return None if found is None else found.astimezone(zone)
+    found = dates.moment(value.strip(), zone)
+    if found is not None:
+        return found
+    number = conversions.parse_number(value)
+    return None if math.isnan(number) else dates.of_days(number, zone, utc=not conversions.java)
 
 
 class _NoDate(str):
@@ -97,15 +121,22 @@ def _browser_text(
 
 @function("date", least=1, most=1)
 def _date(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
-    moment = _moment(compiler, arguments[0], where)
+    """In Collect a moment or a number is cut to its day; a text that has a time keeps it."""
+    conversions = compiler.conversions
+    if not conversions.java:
+        moment = _moment(compiler, arguments[0], where)
+        return Code("s", _browser_text(compiler, arguments[0], where, moment))
+    given = _given(compiler, arguments[0], where)
 
     def day(node: Node, frame: Frame) -> str:
-        found = moment(node, frame)
-        return "" if found is None else found.date().isoformat()
+        value = given(node, frame)
+        found = _as_moment(value, conversions, frame)
+        if found is None:
+            return ""
+        timed = isinstance(value, str) and value.__class__ is not Moment and "T" in value
+        return iso_datetime(found) if timed else found.date().isoformat()
 
-    if not compiler.conversions.java:
-        return Code("s", _browser_text(compiler, arguments[0], where, moment))
-    return Code("s", day)
+    return _dated(compiler, day)
 
 
 @function("date-time", least=1, most=1)
@@ -118,7 +149,7 @@ def _date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) ->
 
     if not compiler.conversions.java:
         return Code("s", _browser_text(compiler, arguments[0], where, moment))
-    return Code("s", told)
+    return _dated(compiler, told)
 
 
 @function("decimal-date-time", least=1, most=1)
@@ -136,8 +167,21 @@ def _decimal_date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: W
 
 @function("decimal-time", least=1, most=1)
 def _decimal_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
-    text = compiler.conversions.string(compiler.compile(arguments[0], where))
-    return Code("n", lambda node, frame: dates.day_fraction(text(node, frame), frame.env.zone))
+    code = compiler.compile(arguments[0], where)
+    text = compiler.conversions.string(code)
+    if not compiler.conversions.java or code.kind == "s":
+        return Code("n", lambda node, frame: dates.day_fraction(text(node, frame), frame.env.zone))
+    moment = _moment(compiler, arguments[0], where)
+
+    def fraction(node: Node, frame: Frame) -> float:
+        found = moment(node, frame)
+        if found is None:
+            return dates.day_fraction(text(node, frame), frame.env.zone)
+        # As Java comes to it, to the last digit: the days since 1970 without the whole ones.
+        days = dates.days_of(found, whole=False, utc=False)
+        return days - math.floor(days)
+
+    return Code("n", fraction)
 
 
 @function("format-date", "format-date-time", least=2, most=2)

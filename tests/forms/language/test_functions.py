@@ -39,8 +39,8 @@ def test_a_number_written_as_text_reads_as_the_same_number(number: float) -> Non
 @given(days, st.integers(-20_000, 20_000))
 def test_days_added_to_a_date_lead_to_the_date_so_many_days_later(day: date, more: int) -> None:
     later = (day + timedelta(days=more)).isoformat()
-    assert PLAIN.string(f"date('{day.isoformat()}' + {more})") == later
-    assert PLAIN.value(f"number('{later}') - number('{day.isoformat()}')") == more
+    assert PLAIN.string(f"date(date('{day.isoformat()}') + {more})") == later
+    assert PLAIN.value(f"date('{later}') - date('{day.isoformat()}')") == more
 
 
 @settings(max_examples=60, deadline=None)
@@ -68,7 +68,7 @@ def test_rounding_goes_at_most_half_a_unit_away_and_halves_go_up(
 ) -> None:
     value = float(str(number))
     rounded, unit = round_(value, places), 10.0**-places
-    assert abs(rounded - value) <= unit / 2 * (1 + 1e-9) + 1e-12
+    assert abs(rounded - value) <= unit / 2 * (1 + 1e-9) + abs(value) * 1e-15 + 1e-12
     if abs(value - rounded) == unit / 2:
         assert rounded > value
 
@@ -137,7 +137,9 @@ def test_each_dialect_comes_to_its_own(text: str, collect: object, webforms: obj
 
 def test_moments_are_told_in_the_zone_of_the_device() -> None:
     phoenix = World(zone=timezone(timedelta(hours=-7)))
-    assert phoenix.string("date-time('2026-03-01T06:00:00Z')") == "2026-02-28T23:00:00.000-07:00"
+    assert phoenix.value("date-time('2026-03-01T06:00:00Z')") == "2026-02-28T23:00:00.000-07:00"
+    # As text Collect writes no more of it than the day.
+    assert phoenix.string("date-time('2026-03-01T06:00:00Z')") == "2026-02-28"
     assert phoenix.value("decimal-time('06:00:00.000-01:00')") == 0.0
     assert World(zone=UTC).value("decimal-time('12:00:00Z')") == 0.5
     assert phoenix.string("date('2026-03-01T06:00:00Z')") == "2026-02-28"

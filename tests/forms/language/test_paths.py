@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from forms.held import Truth
 from tests.forms.language.world import World
 
 HOUSE = """<data><district>d1</district><member><age>4</age><name>Ana</name></member>
@@ -130,7 +131,6 @@ def test_text_where_a_number_belongs_breaks_no_expression() -> None:
 
 def test_a_calculated_truth_reads_as_one_in_collect_whatever_its_type() -> None:
     world = World("<data><grown>1</grown><q/></data>")
-    grown = world.node("grown")
-    grown.defn.calculate = world.compile("1 = 1", grown)
+    world.node("grown").text = Truth("1")
     assert world.string("concat('is ', /data/grown)", world.node("q")) == "is true"
     assert world.value("/data/grown = 'true'", world.node("q")) is True

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, tzinfo
 from typing import Any
 
+from forms.held import KINDS, WORDS
 from forms.language import Scope, compile_expression
 from forms.tree import ELEMENT, Node, read_xml
 
@@ -14,6 +15,7 @@ class Design:
 
     def __init__(self, type_: str = "string") -> None:
         self.type = type_
+        self.held = KINDS.get(type_, WORDS)
 
 
 class World:
