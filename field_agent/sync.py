@@ -553,43 +553,57 @@ class Run:
     def _rounds(self) -> None:
         """Rounds until nothing is left to bring and nothing more to fetch."""
         bring, asked = True, 0
+        self._send(bring=bring)
         while True:
-            if not self._trouble:
-                self._send(bring=bring)
+            self._say(self._doing)
             lane = self._next()
             outgoing = lane.outgoing
             reply = self._answer(lane)
-            if reply is not None:
-                before = self._progress()
-                take(self._store, reply, outgoing, self.outcome, now_ms=self._means.now_ms())
-                self.outcome.rounds += 1
-                if outgoing.batch:
-                    self._records_done += len(outgoing.counters)
-                    self._bytes_done += outgoing.weight
-                    # A server that says nothing of what it was brought is not asked again at once.
-                    bring = before != self._progress()
-                if reply.forms:
-                    self._form_list = reply.forms
-                self._lists = Known(
-                    str(reply.forms.get("digest", self._lists.forms)),
-                    str(reply.keys.get("digest", self._lists.keys)),
-                )
-            if any(lane.busy for lane in self._lanes):
-                continue
-            if self._trouble:
+            # What was said, and what goes out next, is one commit: one wait for the disk.
+            with self._store.transaction():
+                if reply is not None:
+                    bring = self._heard(reply, outgoing, bring=bring)
+                further = self._further(reply, outgoing, bring=bring)
+                if further and not self._trouble:
+                    self._send(bring=bring)
+            if self._trouble and not any(lane.busy for lane in self._lanes):
                 # What else was under way is in: now there is time to wait.
                 trouble, self._trouble = self._trouble, None
                 self._failed(str(trouble), met=trouble.met)
-                continue
-            if reply is None or reply.more or (bring and self._store.unsent()):
-                continue
-            if not outgoing.news:
-                continue  # All is brought, and nobody has asked yet what is new.
-            if not self.outcome.receipts or not reply.checking or asked >= len(_CHECKING_S):
-                return
-            self._say("waiting for the server's checks")
-            self._means.sleep(_CHECKING_S[asked])
-            asked += 1
+                self._send(bring=bring)
+            elif not further:
+                checking = reply.checking if reply else 0
+                if not self.outcome.receipts or not checking or asked >= len(_CHECKING_S):
+                    return
+                self._say("waiting for the server's checks")
+                self._means.sleep(_CHECKING_S[asked])
+                asked += 1
+                self._send(bring=bring)
+
+    def _heard(self, reply: RoundReply, outgoing: Outgoing, *, bring: bool) -> bool:
+        """Store what the server said; whether there is sense in bringing more."""
+        before = self._progress()
+        take(self._store, reply, outgoing, self.outcome, now_ms=self._means.now_ms())
+        self.outcome.rounds += 1
+        if outgoing.batch:
+            self._records_done += len(outgoing.counters)
+            self._bytes_done += outgoing.weight
+            # A server that says nothing of what it was brought is not asked again at once.
+            bring = before != self._progress()
+        if reply.forms:
+            self._form_list = reply.forms
+        self._lists = Known(
+            str(reply.forms.get("digest", self._lists.forms)),
+            str(reply.keys.get("digest", self._lists.keys)),
+        )
+        return bring
+
+    def _further(self, reply: RoundReply | None, outgoing: Outgoing, *, bring: bool) -> bool:
+        """Whether there is more to bring or to fetch at once."""
+        if reply is None or reply.more or any(lane.busy for lane in self._lanes):
+            return True
+        # When all is brought, somebody still has to ask what is new.
+        return not outgoing.news or (bring and bool(self._store.unsent()))
 
     def _next(self) -> _Lane:
         """A lane whose answer can be had: a single request is made in this thread."""
@@ -619,7 +633,7 @@ class Run:
                 but=under_way,
                 lists=self._lists,
             )
-            self._say("sending entries" if outgoing.batch else "asking the server")
+            self._doing = "sending entries" if outgoing.batch else "asking the server"
             lane.begin(outgoing)
             if not outgoing.batch:
                 return
