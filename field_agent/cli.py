@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -134,7 +135,15 @@ def desk_of(store: Store) -> Desk:
     properties = {"deviceid": who.device if who else "", "username": ""}
     if who:
         properties["username"] = str(who.about.get("label", "")) or who.device
-    return Desk(store, local_now, new_uuid, random.SystemRandom().random, local_zone(), properties)
+    return Desk(
+        store,
+        local_now,
+        new_uuid,
+        random.SystemRandom().random,
+        local_zone(),
+        properties,
+        steady_ms=lambda: time.monotonic_ns() // 1_000_000,
+    )
 
 
 def show(rows: Sequence[dict[str, Any]], columns: Iterable[str], *, none: str) -> None:

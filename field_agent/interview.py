@@ -45,6 +45,7 @@ def hold(interview: Interview, terminal: Terminal) -> Finished | None:
     try:
         return _walk(interview, terminal)
     except (_Left, EOFError, KeyboardInterrupt):
+        interview.put_aside()
         terminal.say(
             f"\nKept as it is. Go on with: field-agent register --resume {interview.draft[:8]}"
         )
@@ -58,6 +59,7 @@ def _walk(interview: Interview, terminal: Terminal) -> Finished:
     while True:
         state = _next(interview, terminal, at, notes, set(passed))
         if state is None:
+            interview.shown("end screen")
             try:
                 _confirm(terminal)
                 return interview.finish()
@@ -151,8 +153,10 @@ def _read_out(terminal: Terminal, state: State, notes: set[str]) -> None:
 
 def _ask(interview: Interview, terminal: Terminal, state: State) -> None:
     if state.kind == "repeat":
+        interview.left()
         _ask_repeat(interview, terminal, state)
         return
+    interview.shown("question", state.ref)
     lines = ["", f"{state.label or name_of(state.ref)}{' *' if state.required else ''}"]
     if state.hint:
         lines.append(f"  {state.hint}")

@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import mimetypes
 import re
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from field_agent.auditing import Book
 from field_agent.records import dataset_csv, dots_seen
 from field_agent.trouble import Missing
-from forms import Context, Entry, Fault, Form, Unfinished
+from forms import Context, Entry, Fault, Form, NoSuchNode, Unfinished
+from forms.audit import FILE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -53,12 +56,26 @@ class Desk:
     properties: Mapping[str, str] = field(default_factory=dict)
     cache: dict[str, Form] = field(default_factory=dict)
     """Forms already read, by their hash and their records' state; shared by a session's interviews."""
+    steady_ms: Callable[[], int] | None = None
+    """A clock that nobody can set, for the audit log; without it the wall clock has to do."""
 
     def now_ms(self) -> int:
         return int(self.now().timestamp() * 1000)
 
     def context(self) -> Context:
         return Context(self.now, self.new_uuid, self.random, self.properties, self.zone)
+
+    def book(self, form: Form, kept: Mapping[str, Any]) -> Book | None:
+        """The audit log of a sitting that begins now, where the form asks for one."""
+        clock = self.steady_ms or self.now_ms
+        begun_ms = clock()
+        return Book.of(
+            form,
+            started_ms=self.now_ms(),
+            elapsed_ms=lambda: clock() - begun_ms,
+            properties=self.properties,
+            kept=kept,
+        )
 
 
 def load(desk: Desk, stored: StoredForm) -> Form:
@@ -83,11 +100,12 @@ def load(desk: Desk, stored: StoredForm) -> Form:
 class Interview:
     """One entry being filled in on this device. Everything it is told is stored at once."""
 
-    def __init__(self, desk: Desk, draft: Draft, entry: Entry) -> None:
+    def __init__(self, desk: Desk, draft: Draft, entry: Entry, book: Book | None) -> None:
         self.desk = desk
         self.draft = draft.draft
         self.about = draft
         self.entry = entry
+        self.book = book
 
     @classmethod
     def begin(cls, desk: Desk, name: str) -> Interview:
@@ -95,6 +113,9 @@ class Interview:
         stored = desk.store.form(name)
         form = load(desk, stored)
         entry = Entry.start(form, desk.context())
+        book = desk.book(form, {})
+        if book is not None:
+            book.opened("form start")
         draft = desk.new_uuid()
         with desk.store.transaction():
             desk.store.begin(
@@ -104,8 +125,9 @@ class Interview:
                 now_ms=desk.now_ms(),
                 label=stored.title or stored.form,
             )
-            desk.store.save(draft, SAVED, entry.save().decode())
-        return cls(desk, desk.store.draft(draft), entry)
+            begun = cls(desk, desk.store.draft(draft), entry, book)
+            begun._keep()
+        return begun
 
     @classmethod
     def resume(cls, desk: Desk, draft: str) -> Interview:
@@ -121,25 +143,43 @@ class Interview:
         language = found.answers.get(LANGUAGE)
         if language in form.languages:
             entry.set_language(str(language))
-        return cls(desk, found, entry)
+        resumed = cls(desk, found, entry, desk.book(form, found.answers))
+        resumed.reopened()
+        return resumed
+
+    def reopened(self) -> None:
+        """Somebody turns to it again."""
+        if self.book is not None:
+            self.book.opened("form resume")
+            self._keep()
 
     @property
     def form(self) -> Form:
         return self.entry.form
 
-    def answer(self, ref: str, value: str) -> Changed:
-        """The answer, stored when this returns; one that breaks its rule is kept and told as `fault`."""
+    def answer(self, ref: str, value: str, *, held_ms: int = 0) -> Changed:
+        """The answer, stored when this returns; one that breaks its rule is kept and told as `fault`.
+
+        `held_ms` says for how long a person had been at the question, where that is known.
+        """
+        before = self._text(ref)
         changed = self.entry.answer(ref, value)
+        self._noted(ref, before, changed, held_ms)
         self._keep()
         return changed
 
     def add_repeat(self, ref: str) -> Changed:
         changed = self.entry.add_repeat(ref)
+        if self.book is not None:
+            for added in changed.added[:1]:
+                self.book.repeated("add repeat", added)
         self._keep()
         return changed
 
     def remove_repeat(self, ref: str) -> Changed:
         changed = self.entry.remove_repeat(ref)
+        if self.book is not None:
+            self.book.repeated("delete repeat", ref)
         self._keep()
         return changed
 
@@ -155,27 +195,85 @@ class Interview:
         name = f"{self.desk.new_uuid()}{suffix}"
         store = self.desk.store
         with store.transaction():
-            old = self.entry.state(ref).value
+            old = self._text(ref)
             store.attach(self.draft, name, media_type or "application/octet-stream", pieces)
             if old:
                 store.detach(self.draft, old)
             changed = self.entry.answer(ref, name)
+            self._noted(ref, old, changed)
             self._keep()
         return changed
 
     def detach(self, ref: str) -> Changed:
         with self.desk.store.transaction():
-            self.desk.store.detach(self.draft, self.entry.state(ref).value)
+            old = self._text(ref)
+            self.desk.store.detach(self.draft, old)
             changed = self.entry.answer(ref, "")
+            self._noted(ref, old, changed)
             self._keep()
         return changed
 
     def _keep(self, more: Mapping[str, Any] | None = None) -> None:
-        self.desk.store.save_all(self.draft, {SAVED: self.entry.save().decode(), **(more or {})})
+        kept = {SAVED: self.entry.save().decode(), **(more or {})}
+        if self.book is not None:
+            kept |= self.book.fresh()
+        self.desk.store.save_all(self.draft, kept)
+        if self.book is not None:
+            self.book.kept()
+
+    def _text(self, ref: str) -> str:
+        return self.entry.find(ref).text
+
+    # -- what the audit log is told, where the form asks for one
+
+    def shown(self, event: str, ref: str = "") -> None:
+        """A screen comes up: a "question", or the "end screen"."""
+        if self.book is not None:
+            self.left()
+            self.book.shown(event, {ref: self._text(ref)} if ref else None)
+
+    def left(self) -> None:
+        """What was on the screen is gone from it."""
+        if self.book is not None:
+            there = {}
+            for ref in self.book.showing:
+                with suppress(NoSuchNode):
+                    there[ref] = self._text(ref)
+            self.book.left(there)
+
+    def put_aside(self) -> None:
+        """The person leaves; the entry stays a draft."""
+        if self.book is not None:
+            self.left()
+            self.book.happened("form save")
+            self.book.happened("form exit")
+            self._keep()
+
+    def _noted(self, ref: str, before: str, changed: Changed, held_ms: int = 0) -> None:
+        if self.book is None:
+            return
+        if ref not in self.book.showing:
+            self.book.answered(ref, before, self._text(ref), held_ms)
+        if changed.fault is not None and changed.fault.kind == "constraint":
+            self.book.happened("constraint error")
 
     def finish(self) -> Finished:
         """Seal it into the outbox. Raises `Unfinished`; then all answers are kept as they are."""
-        done = self.entry.finish()
+        self.left()
+        if self.book is not None:
+            self.entry.answer(self.book.ref, FILE)
+        try:
+            done = self.entry.finish()
+        except Unfinished:
+            if self.book is not None:
+                self.book.happened("finalize error")
+                self._keep()
+            raise
+        if self.book is not None and FILE in done.attachments:
+            for event in ("form save", "form exit", "form finalize"):
+                self.book.happened(event)
+            # A file of the draft like any other: sealed with it, and erased with it.
+            self.desk.store.attach(self.draft, FILE, "text/csv", [self.book.file()])
         xml = done.xml.decode()
         now = self.desk.now()
         return self.desk.store.finish(

@@ -8,6 +8,12 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from forms.form import Form
+    from forms.model import Definition
+
+FILE = "audit.csv"
+"""What the log is called among a submission's files."""
+
 EVENTS: Mapping[str, tuple[bool, bool]] = {
     # event: (names a node, has an end)
     "form start": (False, False),
@@ -53,6 +59,14 @@ class Tracking:
             reasons=attributes.get("track-changes-reasons") == "on-form-edit",
             user=attributes.get("identify-user") == "true",
         )
+
+
+def asked_by(form: Form) -> Definition | None:
+    """The node that a form keeps its audit log under, with what is to be logged; None: it asks
+    for none.
+    """
+    found = form.by_path.get((*form.meta.path, "audit"))
+    return found if found is not None and found.type == "binary" else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +168,22 @@ class Log:
             )
         )
 
+    @property
+    def showing(self) -> tuple[str, ...]:
+        """The nodes on the screen now, the last that shown() told of and left() did not end."""
+        return tuple(event.node for event, _ in self._open)
+
     def csv(self, *, heading: bool = True) -> str:
         """The file's text; without the heading it can be added to that of an earlier sitting."""
-        lines = [",".join(self._columns())] if heading else []
-        lines += [",".join(map(_cell, self._cells(event))) for event in self.events]
-        return "".join(f"{line}\n" for line in lines)
+        return (self.heading() if heading else "") + "".join(map(self.line, self.events))
+
+    def heading(self) -> str:
+        """The file's first line."""
+        return ",".join(self._columns()) + "\n"
+
+    def line(self, event: Event) -> str:
+        """The event's line; it can hold line ends of an answer, inside quotation marks."""
+        return ",".join(map(_cell, self._cells(event))) + "\n"
 
     def _where(self) -> Location | None:
         return self.location if self.tracking.location else None

@@ -219,13 +219,17 @@ def _interview(app: flask.Flask, here: Session) -> None:
     def entry(draft: str) -> str:
         shown = page(draft)
         with here.lock:
+            if shown.opened:
+                shown.interview.reopened()
             return flask.render_template("entry.html", page=shown, items=shown.fresh())
 
     @app.post("/entries/<draft>/answer")
     def answer(draft: str) -> dict[str, Any]:
         told, shown = given(), page(draft)
         with here.lock:
-            changed = shown.interview.answer(told["ref"], told.get("value", ""))
+            changed = shown.interview.answer(
+                told["ref"], told.get("value", ""), held_ms=_held_ms(told.get("held", ""))
+            )
             return shown.patch(changed)
 
     @app.post("/entries/<draft>/repeat")
@@ -254,6 +258,7 @@ def _interview(app: flask.Flask, here: Session) -> None:
         with here.lock:
             if wanted in shown.interview.form.languages:
                 shown.interview.set_language(wanted)
+                shown.opened = False
         return flask.redirect(f"/entries/{draft}")
 
     @app.post("/entries/<draft>/finish")
@@ -275,6 +280,11 @@ def _interview(app: flask.Flask, here: Session) -> None:
             here.store.discard(draft)
             here.pages.pop(draft, None)
         return flask.redirect("/")
+
+
+def _held_ms(told: str) -> int:
+    """For how long the page says that a question was turned to; at most a day."""
+    return min(int(told), 86_400_000) if told.isascii() and told.isdigit() else 0
 
 
 def _sync(app: flask.Flask, here: Session) -> None:

@@ -171,6 +171,7 @@ class Page:
     def __init__(self, interview: Interview) -> None:
         self.interview = interview
         self.show_faults = False
+        self.opened = False
         self._touched: set[str] = set()
         self._sent: dict[str, str] = {}
 
@@ -232,6 +233,7 @@ class Page:
 
     def fresh(self) -> list[str]:
         """Every item's HTML, for a page that opens."""
+        self.opened = True
         made = {item.key: self._html(item) for item in self.items()}
         self._sent = {key: _mark(html) for key, html in made.items()}
         return list(made.values())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import subprocess
 import sys
 import time
@@ -24,7 +25,7 @@ class Field:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.port = _free_port()
+        self.port = _free_port(random.Random())
         self.url = f"http://127.0.0.1:{self.port}"
         self.secret = folder / "passphrase"
         self.secret.write_text("correct horse battery\n")

@@ -151,7 +151,7 @@ def test_a_file_answers_a_question_and_its_name_is_ours(desk, programme, tmp_pat
     photo.write_bytes(b"\xff\xd8" + bytes(100_000))
     done = register(desk, FORM, sample(1), {"dwelling_photo": str(photo)})
     told = opened(desk.store, programme, done.counter)
-    (name,) = told.files
+    (name,) = set(told.files) - {"audit.csv"}
     assert "Amina" not in name
     assert name.endswith(".jpg")
     assert f"<dwelling_photo>{name}</dwelling_photo>" in told.xml

@@ -26,6 +26,12 @@ if (sheet) {
   let line = Promise.resolve();
   let waiting = 0;
   const typing = new Map();
+  // When each question was turned to, for the audit log of forms that ask for one.
+  const turned = new Map();
+  sheet.addEventListener("focusin", (event) => {
+    const item = event.target.closest(".item");
+    if (item) turned.set(item.id, performance.now());
+  });
 
   // One at a time and in order: what follows from an answer depends on those before it.
   const send = (path, make) => {
@@ -109,7 +115,10 @@ if (sheet) {
     const item = input.closest(".item");
     clearTimeout(typing.get(item.id));
     typing.delete(item.id);
-    const told = { ref: item.dataset.ref, value: value(item, input) };
+    const now = performance.now();
+    const held = Math.round(now - (turned.get(item.id) || now));
+    turned.set(item.id, now);
+    const told = { ref: item.dataset.ref, value: value(item, input), held };
     send("/answer", () => told);
   };
 
