@@ -60,15 +60,15 @@ def values(entry: Entry, node: Cell) -> frozenset[str] | set[str]:
     control = node.defn.control
     if control is None:
         return set()
-    itemset = control.itemset
-    if itemset is None or not (itemset.nodeset.reads or itemset.nodeset.functions):
-        # The same for all entries of the form, whatever is answered.
-        known = entry.form.constant_values.get(control)
-        if known is None:
-            known = frozenset(_values(entry, node, control))
-            entry.form.constant_values[control] = known
+    kept = entry.form.steady_values
+    known = kept.get(control)
+    if known is not None:
         return known
-    return _values(entry, node, control)
+    found = _values(entry, node, control)
+    if control.itemset is not None and not control.itemset.steady:
+        return found
+    kept[control] = frozenset(found)
+    return kept[control]
 
 
 def _values(entry: Entry, node: Cell, control: Control) -> set[str]:

@@ -16,7 +16,6 @@ from forms.graph import route
 from forms.instance import (
     Cell,
     below,
-    cell,
     everything,
     grow,
     insert,
@@ -227,7 +226,7 @@ class Entry:
             if found:
                 here = found[0]  # type: ignore[assignment]
             else:
-                made = cell(wanted, "", here)
+                made = Cell(wanted, "", here)
                 insert(here, made)
                 here = made
         return here
@@ -706,7 +705,7 @@ class Entry:
     def _would_be(self, definition: Definition, parent: Cell) -> bool:
         assert definition.relevant is not None
         instances = parent.kids.get(definition.name)
-        probe = instances[0] if instances else cell(definition, "", parent)
+        probe = instances[0] if instances else Cell(definition, "", parent)
         return definition.relevant.boolean(probe, self)
 
     def _count(self, control: Control, parent: Cell, definition: Definition) -> int:
@@ -717,7 +716,7 @@ class Entry:
             number = plain_float(found.text) if found is not None else 0.0
             return int(number) if number < 1e9 else 0
         instances = parent.kids.get(definition.name)
-        here: Node = instances[0] if instances else cell(definition, "", parent)
+        here: Node = instances[0] if instances else Cell(definition, "", parent)
         for _ in range(len(definition.path) - len(control.count.at)):
             here = here.parent or here
         number = control.count.number(here, self)
@@ -940,8 +939,12 @@ class Entry:
 
     def _at(self, control: Control, here: Cell) -> list[Cell]:
         assert control.definition is not None
-        climb, names = self._route(here.defn, control.definition)
-        if control.kind == "group" and control.definition.repeat is not None:
+        definition = control.definition
+        around = control.kind == "group" and definition.repeat is not None
+        if definition.parent is here.defn and not around and not definition.is_attribute:
+            return here.kids.get(definition.name, [])  # type: ignore[return-value]
+        climb, names = self._route(here.defn, definition)
+        if around:
             # The group around a repeat shows what holds the repeat's instances.
             names = names[:-1]
         at = here
@@ -1078,7 +1081,7 @@ class Entry:
                 continue
             if not instances and definition.relevant and not self._would_be(definition, parent):
                 continue
-            probe = instances[0] if instances else cell(definition, "", parent)
+            probe = instances[0] if instances else Cell(definition, "", parent)
             yield State(
                 ref=f"{ref_of(parent)}/{definition.name}",
                 kind="repeat",

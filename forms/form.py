@@ -114,10 +114,17 @@ class Form:
         for one in self.selects:
             itemset = one.control.itemset if one.control is not None else None
             if itemset is not None:
+                listed = itemset.nodeset
+                itemset.steady = (
+                    bool(itemset.column)
+                    and not listed.reads
+                    and listed.functions <= {"instance"}
+                    and not any(map(self.wants_last_saved, listed.instances))
+                )
                 for compiled in (itemset.nodeset, itemset.value):
                     self.graph.chooses(Watcher("choices", one, compiled))
         self._outputs: dict[tuple[str, Path], Compiled] = {}
-        self.constant_values: dict[Control, frozenset[str]] = {}
+        self.steady_values: dict[Control, frozenset[str]] = {}
         self._watched = False
         self._hash = ""
 

@@ -112,8 +112,12 @@ class Graph:
             own = []
             for kind in KINDS:
                 compiled = getattr(definition, kind)
-                if compiled is not None:
-                    own.append(Rule(kind, definition, compiled))
+                if compiled is None:
+                    continue
+                if kind == "required" and compiled.always is not None:
+                    definition.always_required = compiled.always
+                    continue
+                own.append(Rule(kind, definition, compiled))
             definition.rules = tuple(own)
             self.rules.extend(own)
         self.readers: dict[Path, list[Rule]] = {}

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 class Cell(Node):
     """A node of an entry. `relevant` is what holds with all groups above taken in;
-    the `own_` ones are the node's own rules.
+    the `own_` ones are the node's own rules. A new one is not yet among its parent's children.
     """
 
     __slots__ = ("own_readonly", "own_relevant", "readonly", "required")
@@ -40,7 +40,7 @@ class Cell(Node):
         self.own_relevant = True
         self.own_readonly = False
         self.readonly = False
-        self.required = False
+        self.required = definition.always_required
 
     def string_value(self) -> str:
         """As any node's, but that what is not relevant reads as blank."""
@@ -49,20 +49,15 @@ class Cell(Node):
         return super().string_value() if self.children else self.text
 
 
-def cell(definition: Definition, text: str, parent: Cell | None) -> Cell:
-    """A new node, not yet among its parent's children."""
-    return Cell(definition, text, parent)
-
-
 def grow(seed: Seed, parent: Cell | None, *, blank: bool = False) -> Cell:
     """The seed as nodes (or as `blank` ones) that have the parent above them."""
-    made = cell(seed.definition, "" if blank else seed.text, parent)
+    made = Cell(seed.definition, "" if blank else seed.text, parent)
     if seed.definition.attributes:
         for definition, text in seed.attributes:
-            made.attrs[definition.name] = cell(definition, text, made)
+            made.attrs[definition.name] = Cell(definition, text, made)
         for definition in seed.definition.attributes.values():
             if definition.name not in made.attrs:
-                made.attrs[definition.name] = cell(definition, "", made)
+                made.attrs[definition.name] = Cell(definition, "", made)
     children, table = made.children, made.kids
     for below in seed.children:
         kid = grow(below, made, blank=blank)

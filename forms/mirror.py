@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from forms.choices import values
 from forms.entry import Changed, Entry, Fault, NoSuchNode
-from forms.instance import below, cell, ref_of, remove
+from forms.instance import Cell, below, ref_of, remove
 from forms.language import written
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from forms.context import Context
     from forms.form import Form
     from forms.graph import Graph, Rule
-    from forms.instance import Cell
     from forms.model import Control, Definition, Itemset, Path
     from forms.tree import Node
 
@@ -320,7 +319,7 @@ class Mirror(Entry):
         if not parent.relevant:
             return False
         if definition.relevant is not None:
-            probe = cell(definition, "", parent)
+            probe = Cell(definition, "", parent)
             if not definition.relevant.boolean(probe, self):
                 return False
         self._new_instance(parent, definition)

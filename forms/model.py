@@ -84,6 +84,8 @@ class Itemset:
     """The nodeset within its randomize(), where it has one: the same nodes in another order."""
     column: str = ""
     """What each item's value stands in, where `value` is no more than its name."""
+    steady: bool = False
+    """The choices are the same in every entry, whatever is answered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -142,6 +144,7 @@ class Definition:
     """One node of the form's data: what it holds, and what is so about it. Frozen once loaded."""
 
     __slots__ = (
+        "always_required",
         "attributes",
         "by_name",
         "calculate",
@@ -213,6 +216,8 @@ class Definition:
         self.readonly: Compiled | None = None
         self.calculate: Compiled | None = None
         self.constraint: Compiled | None = None
+        self.always_required = False
+        """`required` says so whatever is answered: nothing is ever worked out."""
         self.constraint_message: Text | None = None
         self.required_message: Text | None = None
         self.preload = ""

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forms.instance import cell, grow, insert, ref_of
+from forms.instance import Cell, grow, insert, ref_of
 from forms.markup import kids, local
 
 if TYPE_CHECKING:
     from forms.form import Form
-    from forms.instance import Cell
     from forms.markup import Element
     from forms.model import Definition, Seed
 
@@ -37,24 +36,25 @@ def _planted(
     strange: list[tuple[str, str]] | None,
 ) -> Cell:
     if not definition.children:
-        made = cell(definition, element.text or "", parent)
+        made = Cell(definition, element.text or "", parent)
         if definition.attributes:
             _labelled(made, element)
         if len(element) and strange is not None:
             strange.extend((f"{ref_of(made)}/{local(kid)}", "unknown") for kid in kids(element))
         return made
-    made = cell(definition, "", parent)
+    made = Cell(definition, "", parent)
     if definition.attributes:
         _labelled(made, element)
     by_name = definition.by_name
     children, table = made.children, made.kids
     for kid in kids(element):
-        name = local(kid)
-        inner = by_name.get(name)
+        # Nearly all are named without a namespace.
+        inner = by_name.get(kid.tag) or by_name.get(local(kid))
         if inner is None:
             if strange is not None:
-                strange.append((f"{ref_of(made)}/{name}", "unknown"))
+                strange.append((f"{ref_of(made)}/{local(kid)}", "unknown"))
             continue
+        name = inner.name
         siblings = table.get(name)
         if siblings is not None and inner.repeat is None and not inner.several:
             if strange is not None:
@@ -75,7 +75,7 @@ def _labelled(node: Cell, element: Element) -> None:
     for key, value in element.attrib.items():
         attribute = known.get(str(key).rpartition("}")[2])
         if attribute is not None:
-            node.attrs[attribute.name] = cell(attribute, str(value), node)
+            node.attrs[attribute.name] = Cell(attribute, str(value), node)
 
 
 def _completed(node: Cell, seed: Seed, *, blank: bool) -> None:
@@ -85,7 +85,7 @@ def _completed(node: Cell, seed: Seed, *, blank: bool) -> None:
     definition = seed.definition
     for attribute in definition.attributes.values():
         if attribute.name not in node.attrs:
-            node.attrs[attribute.name] = cell(attribute, "", node)
+            node.attrs[attribute.name] = Cell(attribute, "", node)
     for below in seed.children:
         inner = below.definition
         if inner.repeat is not None:

@@ -204,6 +204,12 @@ class Compiled:
     def ast(self) -> Expr:
         return self.program.ast
 
+    @property
+    def always(self) -> bool | None:
+        """What it comes to as a truth wherever it stands and whatever is answered; else None."""
+        code = self.program.code
+        return self.boolean(None, None) if code.constant else None  # type: ignore[arg-type]
+
     def __getattr__(self, name: str) -> Any:
         if name not in _MAKERS:
             raise AttributeError(name)
@@ -688,11 +694,19 @@ class Compiler:
         """Any path at all, step by step."""
         where = base
         moves: list[Callable[[list[Node], Frame], list[Node]]] = []
+        names: list[str] = []
         for step in steps:
             before = where
             where = self._onward(where, step)
             if where is not None and where in self.scope.repeats:
                 self.crosses = True
+            if step.axis == "child" and not step.predicates and self._bare_name(step.test):
+                # Names in a row are one move.
+                names.append(_bare(step.test))
+                if len(names) == 1:
+                    moves.append(_down_by(names))
+                continue
+            names = []
             if step.predicates and where is not None:
                 self._read(where)
             lookup = self._lookup(step, before, where) if step.predicates else None
@@ -715,6 +729,9 @@ class Compiler:
             return found
 
         return Code("d", walked, where=where)
+
+    def _bare_name(self, test: str) -> bool:
+        return self.scope.bare_names and _is_name(test)
 
     def _onward(self, where: Where | None, step: Step) -> Where | None:
         """The generic path after the step; None where it is not one of the form's own."""
@@ -915,6 +932,21 @@ class Compiler:
             return found
 
         return look
+
+
+def _down_by(names: list[str]) -> Callable[[list[Node], Frame], list[Node]]:
+    """Down from all nodes by the names: more may be added to them until it first runs."""
+
+    def down(nodes: list[Node], frame: Frame) -> list[Node]:
+        for name in names:
+            if len(nodes) == 1:
+                nodes = nodes[0].kids.get(name, [])
+            else:
+                nodes = [kid for node in nodes for kid in node.kids.get(name, ())]
+            frame.spend(len(nodes) + 1)
+        return nodes
+
+    return down
 
 
 def _conjuncts(expr: Expr) -> list[Expr]:
