@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hmac
+import io
 import os
 import secrets  # noqa: TID251  the door makes its session's token
 import signal
@@ -10,7 +11,7 @@ import threading
 import time
 import webbrowser
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
 import flask
 
@@ -68,9 +69,17 @@ class Session:
     language: str = "en"
 
 
+class _InMemory(flask.Request):
+    """A request whose files stay in memory: a spool file would hold a photo in the clear."""
+
+    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
+        return io.BytesIO()
+
+
 def build(here: Session) -> flask.Flask:
     """The pages as a WSGI application; only who came in by the token sees anything."""
     app = flask.Flask(__name__, static_folder="static", template_folder="templates")
+    app.request_class = _InMemory
     app.config["MAX_CONTENT_LENGTH"] = FILE_MAX
     app.jinja_env.trim_blocks = app.jinja_env.lstrip_blocks = True
     _guard(app, here)
@@ -351,7 +360,14 @@ def serve(
     with session.held(store.vault.home):
         signal.signal(signal.SIGTERM, end)
         server = waitress.create_server(
-            build(here), host="127.0.0.1", port=port, threads=4, ident="field-agent"
+            build(here),
+            host="127.0.0.1",
+            port=port,
+            threads=4,
+            ident="field-agent",
+            # Beyond these sizes waitress would write what passes into a temporary file.
+            inbuf_overflow=2 * FILE_MAX,
+            outbuf_overflow=2 * FILE_MAX,
         )
         address = f"http://127.0.0.1:{server.effective_port}/enter?token={here.token}"
         say(f"The pages are at {address}")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from importlib import import_module
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
-from flask import Flask, Response, request
+from flask import Flask, Request, Response, request
 
 from schemas.frames import MAX_BODY
 
@@ -32,9 +33,20 @@ _HEADERS = {
 }
 
 
+_REPLY_MAX = 64 * 1024 * 1024
+
+
+class _InMemory(Request):
+    """A request whose files stay in memory: a spool file would hold them in the clear."""
+
+    def _get_file_stream(self, *_: object, **__: object) -> IO[bytes]:
+        return io.BytesIO()
+
+
 def create_app(desk: Desk) -> Flask:
     """The application around one desk. Nothing in it is global."""
     app = Flask("sync_server.web", static_folder="static", template_folder="templates")
+    app.request_class = _InMemory
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY + 1024
     app.config["MAX_FORM_MEMORY_SIZE"] = 1024 * 1024
     for door in DOORS:
@@ -82,6 +94,9 @@ def serve(app: Flask, *, host: str, port: int, threads: int = 8, ready: Any = No
             threads=threads,
             ident="",
             max_request_body_size=MAX_BODY + 65_536,
+            # Beyond these sizes waitress would write what passes into a temporary file.
+            inbuf_overflow=MAX_BODY + 65_536,
+            outbuf_overflow=_REPLY_MAX,
             channel_timeout=120,
             cleanup_interval=30,
         )

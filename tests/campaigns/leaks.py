@@ -1,10 +1,16 @@
-"""Leaks: planted names, ids, phones and places are sought in everything a device writes.
+"""Leaks: planted names, ids, phones and places are sought in everything that leaves a process.
 
 A device lives a day under strace: entries filled in, corrected, finished, files attached, a backup
 and a bundle made. Every byte that it gave to any write call, and every file that is left (store,
 log, key file, backup, bundle, temporary files), is searched for each planted word in eight
 encodings, also within zstd and zlib. The same day on a plain SQLite file is the control: there each
 word must be found, or the search finds nothing.
+
+Then a day at real doors (`tests/agent/witnessed.py`): a household is registered through the agent's
+pages and synced over HTTP. The writes of that process, every byte on the line to the server, the
+server's files without its keys, and what both sides logged and printed are searched. Between the
+browser and the pages each word must be found, and in the plain control on its line, in its file
+and in its log.
 """
 
 from __future__ import annotations
@@ -16,6 +22,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from tests.agent.witnessed import a_day as a_day_at_doors
+from tests.agent.witnessed import a_plain_day
 from tests.campaigns import Figures, Violation
 from tests.device.forensics import planted_in
 from tests.device.small import PASSPHRASE, device
@@ -92,8 +100,35 @@ def search(how: str, luck: random.Random) -> tuple[int, list[str], list[tuple[st
         return sum(map(len, seen)), planted, found
 
 
+def at_doors(luck: random.Random) -> tuple[int, list[tuple[str, str, str]], int]:
+    """(bytes searched, (where, word, encoding) of what was found, hits in what is plain).
+
+    Raises `Violation` where the search is blind: where it misses a word that must be there.
+    """
+    planted = words(luck)
+    with tempfile.TemporaryDirectory() as folder:
+        heard = a_day_at_doors(Path(folder), planted)
+    found = [
+        (where, *hit)
+        for where, data in heard.kept.items()
+        for hit in planted_in(data, [*planted, PASSPHRASE])
+        # The agent's own secret is given to the commands in this file.
+        if where != "passphrase"
+    ]
+    hits = 0
+    with tempfile.TemporaryDirectory() as folder:
+        plain = {"pages": heard.browser, **a_plain_day(Path(folder), planted)}
+    for where, data in plain.items():
+        seen = planted_in(data, planted)
+        missed = set(planted) - {word for word, _ in seen}
+        if missed:
+            raise Violation(f"the search missed {missed} in the plain {where}")
+        hits += len(seen)
+    return sum(map(len, heard.kept.values())), found, hits
+
+
 def run(n: int, seed: int) -> Figures:
-    """`n` days, and as many of the control."""
+    """`n` days, a fifth as many at real doors, and the controls of both."""
     figures: Figures = {"days": 0, "bytes": 0, "found": 0, "control found": 0}
     for day in range(n):
         size, _, found = search("sealed", random.Random(f"{seed} {day}"))
@@ -106,4 +141,12 @@ def run(n: int, seed: int) -> Figures:
         if missed:
             raise Violation(f"day {day}: the search missed {missed} in the plain control")
         figures["control found"] = int(figures["control found"]) + len(found)
+    figures |= {"days at doors": 0, "bytes there": 0, "found there": 0, "control found there": 0}
+    for day in range(-(-n // 5)):
+        size, leaked, hits = at_doors(random.Random(f"{seed} door {day}"))
+        if leaked:
+            raise Violation(f"day {day} at doors: {leaked[0]}")
+        figures["days at doors"] = day + 1
+        figures["bytes there"] = int(figures["bytes there"]) + size
+        figures["control found there"] = int(figures["control found there"]) + hits
     return figures

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 _CALLS = (
@@ -46,24 +46,57 @@ class Call:
 
 def traced(command: Sequence[str], *, stdin: bytes, place: Path, check: bool = True) -> list[Call]:
     """Run `command` under strace; its calls in order. The trace itself is erased."""
-    strace = shutil.which("strace")
-    if strace is None:
-        raise NoTrace("strace is not installed")
-    out = place / "trace"
-    ran = subprocess.run(
-        [strace, "-f", "-xx", "-s", "100000000", "-e", f"trace={_CALLS}", "-o", out, *command],
-        input=stdin,
-        capture_output=True,
-        check=False,
-    )
-    if not out.exists() or b"ptrace" in ran.stderr.lower():
-        raise NoTrace(f"strace may not look here: {ran.stderr[-300:]!r}")
-    if check and ran.returncode:
-        raise RuntimeError(f"{command} ended with {ran.returncode}: {ran.stderr[-2000:]!r}")
-    with out.open(encoding="ascii") as lines:
-        calls = list(_calls(lines))
-    out.unlink()
-    return calls
+    run = Trace(command, place=place)
+    run.told, wrong = run.process.communicate(stdin)
+    if check and run.process.returncode:
+        raise RuntimeError(f"{command} ended with {run.process.returncode}: {wrong[-2000:]!r}")
+    return run.calls(wrong)
+
+
+class Trace:
+    """A process that runs under strace, to be talked to while it runs."""
+
+    def __init__(
+        self, command: Sequence[str], *, place: Path, env: Mapping[str, str] | None = None
+    ) -> None:
+        strace = shutil.which("strace")
+        if strace is None:
+            raise NoTrace("strace is not installed")
+        self._out = place / "trace"
+        self.told = b""
+        """What it said so far."""
+        self.process = subprocess.Popen(
+            [
+                *(strace, "-f", "-xx", "-s", "100000000", "-e", f"trace={_CALLS}"),
+                *("-o", self._out, *command),
+            ],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=env,
+        )
+
+    def line(self, holds: bytes) -> str:
+        """The first line of its output that holds these bytes."""
+        while line := self.process.stdout.readline():
+            self.told += line
+            if holds in line:
+                return line.decode()
+        raise NoTrace(f"it ended before it said {holds!r}: {self.process.stderr.read()[-500:]!r}")
+
+    def end(self) -> None:
+        """Wait until it has ended; what it said is in `told`."""
+        out, wrong = self.process.communicate(timeout=120)
+        self.told += out + wrong
+
+    def calls(self, wrong: bytes = b"") -> list[Call]:
+        """Its calls in order, once it has ended. The trace itself is erased."""
+        if not self._out.exists() or b"ptrace" in wrong.lower():
+            raise NoTrace(f"strace may not look here: {wrong[-300:]!r}")
+        with self._out.open(encoding="ascii") as lines:
+            calls = list(_calls(lines))
+        self._out.unlink()
+        return calls
 
 
 def _calls(lines: Iterator[str]) -> Iterator[Call]:
