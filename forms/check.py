@@ -11,6 +11,7 @@ from forms.entry import Entry, Fault
 from forms.finish import attachments as named_files
 from forms.instance import below, everything, ref_of
 from forms.markup import BadMarkup, parse
+from forms.markup import text as written
 from forms.plant import WrongForm, plant
 from forms.values import answered, fits, parse_datetime
 
@@ -28,7 +29,11 @@ _LUCKY = frozenset({"random", "uuid", "once", "property", "version", "randomize"
 
 
 def check(
-    form: Form, xml: bytes, *, attachments: Collection[str] | None = None
+    form: Form,
+    xml: bytes,
+    *,
+    attachments: Collection[str] | None = None,
+    instance_id: str | None = None,
 ) -> tuple[Fault, ...]:
     """All faults of a finished submission, () when it is sound.
 
@@ -38,8 +43,9 @@ def check(
     submission's own end (else start) and in its offset. Lists whose files did not come with the
     form (an entity list as the device had it, the last saved submission) are not known here, so
     what was chosen or worked out from them stands. With `attachments`, the files that the
-    answers name must be among them. First-load events and preloads are never run; the submission
-    is not altered. Takes at most BYTES_MAX bytes and 200 levels.
+    answers name must be among them; with `instance_id`, the XML must name no other. First-load
+    events and preloads are never run; the submission is not altered. Takes at most BYTES_MAX bytes
+    and 200 levels.
     """
     if len(xml) > BYTES_MAX:
         return (Fault("", "size", f"it has {len(xml):,} bytes; {BYTES_MAX:,} is the most"),)
@@ -68,6 +74,10 @@ def check(
             for name in named_files(judged.entry)
             if name not in here
         )
+    if instance_id is not None:
+        named = [written(one).strip() for one in root.iter("{*}instanceID")]
+        if len(named) == 1 and named[0] not in {"", instance_id}:
+            found.append(Fault("meta/instanceID", "form", "the XML names another instance"))
     return tuple(found)
 
 

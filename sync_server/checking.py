@@ -163,28 +163,13 @@ def check_answers(form: Form, payload: Payload) -> tuple[tuple[str, str, str], .
     """(place, rule, reason) of each fault, by the same engine that asked the questions."""
     from forms.check import check  # noqa: PLC0415  the engine is read when it is first needed
 
-    xml = payload.xml.encode()
-    found = [
-        (fault.ref, fault.kind, fault.reason)
-        for fault in check(form, xml, attachments=payload.files.keys())
-    ]
-    told = named_instance(xml)
-    if told and told != payload.instance_id:
-        found.append(("meta/instanceID", "form", "the XML names another instance"))
-    return tuple(found)
-
-
-def named_instance(xml: bytes) -> str:
-    """The instanceID in the XML, "" where there is none or more than one."""
-    # The engine is read when it is first needed.
-    from forms.markup import BadMarkup, local, text  # noqa: PLC0415
-    from forms.markup import parse as parse_xml  # noqa: PLC0415
-
-    try:
-        found = [one for one in parse_xml(xml).iter() if local(one) == "instanceID"]
-    except BadMarkup:
-        return ""
-    return text(found[0]).strip() if len(found) == 1 else ""
+    found = check(
+        form,
+        payload.xml.encode(),
+        attachments=payload.files.keys(),
+        instance_id=payload.instance_id,
+    )
+    return tuple((fault.ref, fault.kind, fault.reason) for fault in found)
 
 
 class Inline:

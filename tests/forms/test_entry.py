@@ -213,6 +213,14 @@ def test_a_submission_of_another_form_or_no_xml_at_all_is_one_fault(household: F
         assert [one.kind for one in check(household, xml)] == ["form"]
 
 
+def test_a_submission_that_names_another_instance_than_its_envelope_is_refused(household: Form):
+    xml = submission(household)
+    own = xml.partition("instanceID>")[2].partition("<")[0]
+    assert check(household, xml.encode(), instance_id=own) == ()
+    (fault,) = check(household, xml.encode(), instance_id="uuid:another")
+    assert (fault.ref, fault.kind) == ("meta/instanceID", "form")
+
+
 def test_today_is_the_submissions_own_day_and_offset():
     asked = form(
         "| survey |\n| | type | name | label | constraint | calculation |\n"
