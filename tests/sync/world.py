@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import random
-import shutil
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from flask import Flask
-from sqlalchemy import func, select
+from sqlalchemy import event, func, select
 
 from field_agent import sync, transport, vault
 from field_agent.bundle import pack, take_file
@@ -22,20 +23,26 @@ from sync_server.signatures import new_keys
 from sync_server.store.engine import as_bytes
 from sync_server.store.intake_tables import batches, blobs, envelopes, submissions
 from sync_server.web.sync import blueprint
+from tests.databases import Sqlite
 from tests.server.field import Clock, a_desk, form, visit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from tests.databases import Database
+
 FAULTS = (
     "deliver",
     "drop-request",
+    "cut-request",
+    "twist-request",
     "drop-reply",
-    "twice",
-    "late",
     "cut-reply",
     "twist-reply",
+    "reply-of-another",
+    "twice",
+    "late",
     "device-dies-before",
     "device-dies-after",
     "server-dies-before-commit",
@@ -44,6 +51,14 @@ FAULTS = (
 )
 
 NO_NETWORK = ["drop-request"] * 20
+
+SPOILS = {
+    "cut": lambda data: data[: len(data) * 2 // 3],
+    "twist": lambda data: (
+        data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :]
+    ),
+}
+STICK_FAULTS = ("", "", *SPOILS, *(fault for fault in FAULTS if fault.startswith("server-dies")))
 
 
 class Killed(BaseException):
@@ -61,11 +76,12 @@ class Died(Exception):
 class Mortal:
     """The server's store, whose process can end just before or just after a commit."""
 
-    def __init__(self, store, *, lies: bool = False) -> None:
+    def __init__(self, store) -> None:
         self._store = store
         self.dies = ""
         self.dead = False
-        self.lies = lies
+        self._committing = False
+        event.listen(store.engine, "commit", self._commit)
 
     def __getattr__(self, name):
         return getattr(self._store, name)
@@ -73,58 +89,49 @@ class Mortal:
     def transaction(self, work, *, lock=""):
         if self.dead:
             raise Died
-        if self.lies:
-            return self._lie(work, lock)
-        if self.dies == "before":
-            self.dead = True
 
-            def dying(tx):
-                work(tx)
-                raise Died
+        def marked(tx):
+            said = work(tx)
+            # What follows this work is its own commit, and no other's.
+            self._committing = True
+            return said
 
-            return self._store.transaction(dying, lock=lock)
-        if self.dies == "inspecting":
-            # The batch is taken in; its verdicts are what is not written any more.
-            self.dies = "before"
-            return self._store.transaction(work, lock=lock)
-        done = self._store.transaction(work, lock=lock)
+        done = self._store.transaction(marked, lock=lock)
         if self.dies == "after":
             self.dead = True
             raise Died
         return done
 
-    def _lie(self, work, lock):
-        """The control: it answers from a transaction that is never committed."""
-        said = []
-
-        def undone(tx):
-            said.append(work(tx))
-            if len(said) == 1:
-                raise Died
-
-        try:
-            return self._store.transaction(undone, lock=lock)
-        except Died:
-            return said[0]
+    def _commit(self, _connection) -> None:
+        if not self._committing:
+            return
+        self._committing = False
+        if self.dies == "before":
+            self.dead = True
+            raise Died
+        if self.dies == "inspecting":
+            # The batch is taken in; its verdicts are what is not written any more.
+            self.dies = "before"
 
 
 @dataclass
 class Office:
-    """The server, its database in one file, so that it can be copied and put back."""
+    """The server, and its database, which can be copied and put back."""
 
     folder: Path
+    database: Database | None = None
+    """SQLite in the folder, if none is given."""
     clock: Clock = field(default_factory=Clock)
-    lies: bool = False
     keys: object = field(default_factory=lambda: new_keys(at_ms=1))
 
     def __post_init__(self) -> None:
-        self.file = self.folder / "registry.db"
+        self.database = self.database or Sqlite(self.folder)
         self.open()
         self.visits = publish(self.desk, "visit.md", form(), {})
 
     def open(self) -> None:
-        self.desk = a_desk(f"sqlite:///{self.file}", self.clock, self.keys)
-        self.mortal = Mortal(self.desk.store, lies=self.lies)
+        self.desk = a_desk(self.database.url, self.clock, self.keys)
+        self.mortal = Mortal(self.desk.store)
         app = Flask("office")
         app.logger.disabled = True
         app.register_blueprint(blueprint(replace(self.desk, store=self.mortal)))
@@ -135,23 +142,29 @@ class Office:
         self.desk.close()
         self.open()
 
-    def copy(self, place: Path) -> None:
+    def copy(self, folder: Path) -> Database:
         self.desk.close()
-        shutil.copyfile(self.file, place)
+        made = self.database.copy(folder)
         self.open()
+        return made
 
-    def put_back(self, place: Path) -> None:
+    def put_back(self, copy: Database) -> None:
         """Restore an old copy, as after a fire."""
         self.desk.close()
-        for file in self.folder.glob("registry.db*"):
-            file.unlink()
-        shutil.copyfile(place, self.file)
+        self.database.put_back(copy)
         self.open()
 
     def handle(self, method, path, headers, body) -> transport.Answer:
         reply = self.client.open(path, method=method, headers=dict(headers), data=body)
         found = {name.lower(): value for name, value in reply.headers.items()}
         return transport.Answer(reply.status_code, found, b"" if method == "HEAD" else reply.data)
+
+    def take(self, stick: bytes, *, dies: str = "") -> bytes:
+        """What a clerk does with a stick; gives what goes back. Raises `Died`."""
+        self.mortal.dies = dies
+        out = io.BytesIO()
+        bundles.take(replace(self.desk, store=self.mortal), io.BytesIO(stick), out)
+        return out.getvalue()
 
     def held(self, device: str) -> dict[int, list[bytes]]:
         rows = self.desk.store.read(
@@ -199,6 +212,8 @@ class Wire:
     office: Office
     script: list[str] = field(default_factory=list)
     late: list[tuple] = field(default_factory=list)
+    before: transport.Answer = field(default_factory=lambda: transport.Answer(200, {}, b""))
+    """The answer to the request before, which a muddled connection gives once more."""
 
     def renew(self) -> None:
         """There is no connection to drop."""
@@ -213,12 +228,18 @@ class Wire:
         if fault == "late":
             self.late.append(request)
             raise transport.Unreachable("no answer in time")
+        if fault == "cut-request":
+            request = (*request[:3], body[: len(body) // 2])
+        if fault == "twist-request" and body:
+            request = (*request[:3], bytes([body[0] ^ 1]) + body[1:])
         if fault.startswith("server-dies"):
             self.office.mortal.dies = fault.split("-")[2]
         answer = self.office.handle(*request)
         if fault.startswith("server-dies"):
             self.office.again()
-            raise transport.Unreachable("the server went away")
+            # Only what was said before its death comes over the wire.
+            if answer.status >= 500:
+                raise transport.Unreachable("the server went away")
         if fault == "twice":
             answer = self.office.handle(*request)
         if fault == "device-dies-after":
@@ -229,12 +250,13 @@ class Wire:
             return replace(answer, body=answer.body[: len(answer.body) // 2])
         if fault == "twist-reply" and answer.body:
             return replace(answer, body=answer.body[:-1] + bytes([answer.body[-1] ^ 1]))
+        answer, self.before = (self.before if fault == "reply-of-another" else answer), answer
         return answer
 
-    def arrive_late(self) -> None:
-        """What was on its way for long reaches the server now; nobody hears the answer."""
+    def arrive_late(self, number: int = 0) -> None:
+        """One that was on its way for long reaches the server now; nobody hears the answer."""
         if self.late:
-            self.office.handle(*self.late.pop(0))
+            self.office.handle(*self.late.pop(number % len(self.late)))
 
 
 class Tablet:
@@ -270,6 +292,8 @@ class Tablet:
         self.ids = 0
         self.made: dict[int, bytes] = {}
         self.files: dict[str, int] = {}
+        self.sticks: list[bytes] = []
+        self.backs: list[bytes] = []
         self.sync()
 
     def now_ms(self) -> int:
@@ -330,25 +354,63 @@ class Tablet:
             return self.run().sync()
         except transport.Unreachable:
             return None
+        except Refused:
+            # The server refuses what is not as the device signed it: only the wire can do that.
+            if not {"cut-request", "twist-request"} & set(script or ()):
+                raise
+            return None
         except Killed:
             self.die()
             return None
         finally:
             self.wire.script = []
 
-    def carry(self, file: Path, *, back: bool = True) -> None:
-        """A bundle to the office, and its receipts home."""
-        pack(self.store, file, new_id=self.new_id, now_ms=self.now_ms())
-        reply = self.bring(file)
-        if back:
-            take_file(self.store, reply, now_ms=self.now_ms())
+    # By stick. What was made once may be taken at any later time, and again.
 
-    def bring(self, file: Path) -> Path:
-        """The office takes the bundle; gives the file with its receipts."""
-        reply = file.with_suffix(".reply")
-        with file.open("rb") as source, reply.open("w+b") as out:
-            bundles.take(self.office.desk, source, out)
-        return reply
+    def carry(self, *, back: bool = True) -> None:
+        """A bundle to the office, and its receipts home."""
+        self.pack()
+        self.bring(-1)
+        if back:
+            self.take_back(-1)
+
+    def pack(self) -> None:
+        file = self.folder / f"{len(self.sticks) + 1}.bundle"
+        pack(self.store, file, new_id=self.new_id, now_ms=self.now_ms())
+        self.sticks.append(file.read_bytes())
+
+    def bring(self, number: int, fault: str = "") -> None:
+        """The office takes one of the sticks; what it gives back waits in `backs`."""
+        if not self.sticks:
+            return
+        stick = self.sticks[number % len(self.sticks)]
+        if fault in SPOILS:
+            self.refused(lambda: self.office.take(SPOILS[fault](stick)))
+        elif fault.startswith("server-dies"):
+            with suppress(Died):
+                self.office.take(stick, dies=fault.split("-")[2])
+            self.office.again()
+        else:
+            self.backs.append(self.office.take(stick))
+
+    def take_back(self, number: int, fault: str = "") -> None:
+        """The device takes in one of the replies."""
+        if not self.backs:
+            return
+        back = self.folder / "back"
+        reply = self.backs[number % len(self.backs)]
+        back.write_bytes(SPOILS[fault](reply) if fault in SPOILS else reply)
+        if fault in SPOILS:
+            self.refused(lambda: take_file(self.store, back, now_ms=self.now_ms()))
+        else:
+            take_file(self.store, back, now_ms=self.now_ms())
+
+    def refused(self, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except Refused:
+            return
+        raise Broken(f"{self.name}: a spoilt file was taken in")
 
     # What is promised.
 
@@ -374,6 +436,19 @@ class Tablet:
         if set(held) - set(self.made):
             raise Broken(f"{self.name}: the server holds what was never made: {set(held)}")
 
+    def settle(self) -> None:
+        """The end: what was under way for long arrives, sticks too, and there is one good sync."""
+        for number in range(len(self.sticks)):
+            self.bring(number)
+        while self.wire.late:
+            self.wire.arrive_late(1)
+        if self.sync() is None:
+            raise Broken(f"{self.name}: no sync over a good wire")
+        self.check_done()
+        for number in range(len(self.backs)):
+            self.take_back(number)
+        self.check_done()
+
     def check_done(self) -> None:
         """After a sync over a good wire: everything is there, once, with its receipt and its files."""
         self.check()
@@ -392,22 +467,6 @@ class Tablet:
             raise Broken(f"{self.name}: files {missing} are not whole at the server")
 
 
-class Eager(Tablet):
-    """The control: a device that calls an entry synced before it was pushed."""
-
-    def _open(self) -> Store:
-        store = super()._open()
-        put_batch = store.put_batch
-
-        def too_soon(batch, counters, *, now_ms):
-            put_batch(batch, counters, now_ms=now_ms)
-            for counter in counters:
-                store.receipt(counter, store.finished(counter).hash, {"signature": "none"})
-
-        store.put_batch = too_soon
-        return store
-
-
 @dataclass
 class Life:
     """A random life of a world from a seed: for the campaign, where hypothesis would be too slow."""
@@ -417,24 +476,17 @@ class Life:
     tablets: list[Tablet] = field(default_factory=list)
     acts: list[str] = field(default_factory=list)
 
-    def live(
-        self, steps: int, make: Callable[[Office, Path], Tablet] = Tablet, *, lies=False
-    ) -> None:
-        office = Office(self.folder)
+    def live(self, steps: int, database: Database | None = None) -> None:
+        office = Office(self.folder, database)
         try:
             for number in range(2):
-                self.tablets.append(make(office, self.folder / f"tablet{number}"))
-            office.lies = office.mortal.lies = lies
+                self.tablets.append(Tablet(office, self.folder / f"tablet{number}"))
             for _ in range(steps):
                 self._step(office)
                 for one in self.tablets:
                     one.check()
             for one in self.tablets:
-                while one.wire.late:
-                    one.wire.arrive_late()
-                if one.sync() is None:
-                    raise Broken(f"{one.name}: no sync over a good wire")
-                one.check_done()
+                one.settle()
         finally:
             for one in self.tablets:
                 one.store.close()
@@ -442,7 +494,22 @@ class Life:
 
     def _step(self, office: Office) -> None:
         one = self.luck.choice(self.tablets)
-        act = self.luck.choice(("finish", "finish", "file", "sync", "sync", "late", "restart"))
+        act = self.luck.choice(
+            (
+                "finish",
+                "finish",
+                "file",
+                "sync",
+                "sync",
+                "late",
+                "restart",
+                "die",
+                "stick",
+                "bring",
+                "back",
+            )
+        )
+        number = self.luck.randrange(10)
         self.acts.append(f"{one.name[-4:]} {act}")
         if act == "finish":
             one.finish()
@@ -455,15 +522,14 @@ class Life:
             self.acts[-1] += f" {script}"
             one.sync(script)
         elif act == "late":
-            one.wire.arrive_late()
+            one.wire.arrive_late(number)
+        elif act == "die":
+            one.die()
+        elif act == "stick":
+            one.pack()
+        elif act == "bring":
+            one.bring(number, self.luck.choice(STICK_FAULTS))
+        elif act == "back":
+            one.take_back(number, self.luck.choice(("", *SPOILS)))
         else:
             office.again()
-
-
-def quiet_refusal(work: Callable[[], object]) -> str:
-    """The code that `work` is refused with."""
-    try:
-        work()
-    except Refused as error:
-        return error.problem.code
-    return ""
