@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 class Locked(Exception):
     """The store stays closed; nothing in it was changed or lost."""
@@ -26,7 +28,7 @@ class WrongPassphrase(Locked):
         self.wait_s = wait_s
         self.tried = tried
         self.text = "the passphrase does not fit" if tried else "too many wrong passphrases"
-        pause = f"; try again in {wait_s:.0f} s" if wait_s else "; try again"
+        pause = f"; try again in {math.ceil(wait_s)} s" if wait_s else "; try again"
         super().__init__(self.text + pause)
 
 

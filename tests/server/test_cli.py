@@ -99,7 +99,7 @@ def test_an_enrolment_code_comes_as_text_as_a_picture_and_as_a_file(server, tmp_
     assert Ticket.parse(told["code"]).secret == Ticket.parse((tmp_path / "t").read_text()).secret
     assert Ticket.parse(told["text"]).url == "http://127.0.0.1:8000"
     assert (tmp_path / "q.png").read_bytes().startswith(b"\x89PNG")
-    assert stat.S_IMODE((tmp_path / "t").stat().st_mode) == 0o600
+    assert {stat.S_IMODE((tmp_path / one).stat().st_mode) for one in ("t", "q.png")} == {0o600}
     assert "--qr" in server("enrol-device", "--qr", tmp_path / "q.gif", code=2).output
 
 
