@@ -2,8 +2,9 @@
 
 One case a line in, one line out: the whole state after each step, in the form that the Java peer
 writes (`docs/engine.md` has the fields). `--dialect` says whose habits are asked for where ODK's
-engines disagree: `collect` (JavaRosa's; what is taken without a word) or `webforms` (the browser's).
-Cases recorded from Web Forms alone are to be run with `--dialect webforms`.
+engines disagree: `collect` (JavaRosa's) or `webforms` (the browser's). A case that names its
+`dialect` has that one; without a word a case recorded from Web Forms alone (`oracle` is "wf") has
+the browser's, every other JavaRosa's.
 
 `python -m forms xpath < EVALUATIONS.jsonl > OUT.jsonl` works out single expressions likewise.
 """
@@ -25,8 +26,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--dialect",
         choices=["collect", "webforms"],
-        default="collect",
-        help="whose habits, of replay (default: %(default)s)",
+        help="whose habits, of replay (default: each case's own, else collect)",
     )
     asked = parser.parse_args(arguments)
     source, target = sys.stdin.buffer, sys.stdout.buffer

@@ -66,6 +66,8 @@ class Fault:
     ref: str
     kind: FaultKind
     reason: str
+    said: bool = False
+    """Whether the reason is in the form's own words."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +115,10 @@ class NoSuchNode(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class Restless(ValueError):
+    """Values that a dialect lets depend on each other in a circle never come to rest."""
 
 
 _STEP = re.compile(r"(@?)(?:[\w.-]+:)?([\w.-]+)(?:\[(\d+)\])?")
@@ -238,7 +244,8 @@ class Entry:
             if self.dialect.adds_instance_id and not self._instance_id():
                 definition = self.form.instance_id
                 ruled = definition.calculate is not None or definition.preload
-                if not ruled and not definition.typed and "meta" not in self.root.kids:
+                written = below(self.root, ("meta", "instanceID"))
+                if not ruled and not definition.typed and not written:
                     self._meta(definition).text = "uuid:" + self.context.new_uuid()
             self._preload(self.root)
         if first and self.dialect.webforms:
@@ -276,13 +283,20 @@ class Entry:
         """Defaults written in the form read as an answer of their type would."""
         for node in everything(self.root):
             definition = node.defn
-            if node.text and definition.type != "string" and not definition.select:
+            if not node.text:
+                continue
+            if definition.type != "string" and not definition.select:
                 node.text = answered(node.text, definition.type, "", self.dialect, self.zone)
+            elif definition.select in {"select", "rank"}:
+                node.text = " ".join(node.text.split())
 
     def _preload(self, top: Cell) -> None:
+        """Attributes are filled in by Web Forms alone."""
         depth = len(top.defn.path)
         for definition in self.form.preloads:
             if definition.path[:depth] != top.defn.path:
+                continue
+            if definition.is_attribute and not self.dialect.webforms:
                 continue
             for node in below(top, definition.path[depth:]):
                 text = preloaded(definition, self.context, self.zone)
@@ -527,10 +541,10 @@ class Entry:
             rule = rules[rank]
             tries += 1
             if tries > limit:
-                # Only a circle that a dialect tolerates comes here: it is left where it stands.
+                # Only a circle that a dialect tolerates comes here.
                 heap.clear()
                 pending.clear()
-                return
+                raise Restless(f"{rule.target.ref} depends on itself and never comes to rest")
             for node in pending.pop(rank, ()):
                 self._apply(rule, node)
 
@@ -600,6 +614,10 @@ class Entry:
                 self._settle(rule, node)
         self._heap.clear()
         self._pending.clear()
+        for rule in self.form.graph.circular:
+            for node in below(self.root, rule.target.path[1:]):
+                self._wait(rule, node)
+        self._run()
 
     def _settle(self, rule: Rule, node: Cell) -> None:
         """As _apply, where all rules further down come later anyway."""
@@ -630,7 +648,7 @@ class Entry:
             raise NoSuchNode(f"{definition.ref}: {INSTANCES_MAX:,} instances are the most")
         made = grow(self.form.seed_of(definition), None)
         made.parent = parent
-        insert(parent, made)
+        insert(parent, made, in_place=self.dialect.webforms)
         if not parent.relevant:
             _all_relevant(made, False)
         if parent.readonly:
@@ -896,7 +914,9 @@ class Entry:
         if not node.text:
             if node.required and not node.defn.is_group:
                 said = self.text(node.defn.required_message, node)
-                return Fault(ref_of(node), "required", said or "an answer is needed")
+                return Fault(
+                    ref_of(node), "required", said or "an answer is needed", said=bool(said)
+                )
             return None
         return self._broken(node)
 
@@ -905,7 +925,9 @@ class Entry:
         if constraint is None or constraint.boolean(node, self):
             return None
         said = self.text(node.defn.constraint_message, node)
-        return Fault(ref_of(node), "constraint", said or "the answer is not allowed")
+        return Fault(
+            ref_of(node), "constraint", said or "the answer is not allowed", said=bool(said)
+        )
 
     def faults(self) -> tuple[Fault, ...]:
         """All faults of what is asked and relevant, in the order of the form."""
@@ -917,24 +939,29 @@ class Entry:
                     found.append(fault)
         return tuple(dict.fromkeys(found))
 
-    def asked(self) -> list[tuple[Cell, Control]]:
-        """The relevant controls with their nodes, in the order of the body."""
-        return self._asked(self.form.controls, self.root, [])
+    def asked(self, *, hidden: bool = False) -> list[tuple[Cell, Control]]:
+        """The relevant controls with their nodes, in the order of the body; or the `hidden` too."""
+        return self._asked(self.form.controls, self.root, [], hidden=hidden)
 
     def _asked(
-        self, controls: Iterable[Control], here: Cell, found: list[tuple[Cell, Control]]
+        self,
+        controls: Iterable[Control],
+        here: Cell,
+        found: list[tuple[Cell, Control]],
+        *,
+        hidden: bool,
     ) -> list[tuple[Cell, Control]]:
         """Puts the relevant controls with their nodes into `found`, in the order of the body."""
         for control in controls:
             if not control.bound:
                 found.append((here, control))
-                self._asked(control.controls, here, found)
+                self._asked(control.controls, here, found, hidden=hidden)
                 continue
             for node in self._at(control, here):
-                if node.relevant:
+                if node.relevant or hidden:
                     found.append((node, control))
                     if control.controls:
-                        self._asked(control.controls, node, found)
+                        self._asked(control.controls, node, found, hidden=hidden)
         return found
 
     def _at(self, control: Control, here: Cell) -> list[Cell]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from unicodedata import normalize
 
 from forms.instance import below
+from forms.markup import XFORMS
 from forms.values import iso_datetime
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from forms.form import Form
     from forms.instance import Cell
 
-XFORMS = "http://www.w3.org/2002/xforms"
 OPENROSA = "http://openrosa.org/xforms"
 _ILLEGAL = {code: None for code in range(32) if code not in {9, 10, 13}} | {
     0xFFFE: None,

@@ -14,6 +14,8 @@ from forms.graph import Graph, Watcher
 from forms.held import KINDS, WORDS
 from forms.itext import Output
 from forms.language import Scope, compile_expression
+from forms.language.syntax import BadExpression
+from forms.language.syntax import parse as parse_expression
 from forms.markup import BadMarkup, kids, local, parse
 from forms.media import BadMedia, blank, file_named, found, node_of, read_instance, rows
 from forms.model import Definition
@@ -90,6 +92,8 @@ class Form:
         self._check_versions(reader)
         if dialect == "collect":
             self._check_lists(reader)
+        else:
+            self._check_headings(reader)
         self.controls: tuple[Control, ...] = tuple(reader.controls)
         self.actions: tuple[Action, ...] = tuple(reader.actions)
         self.graph = Graph(self.by_path, tolerant=dialect == "webforms")
@@ -279,6 +283,17 @@ class Form:
                     reader.problem(
                         control.path[-1],
                         f"its choices come from {listed[2]!r}, which has no {name!r} for the {what}",
+                    )
+
+    def _check_headings(self, reader: Reader) -> None:
+        """Web Forms takes each heading of a CSV for an expression, and refuses what is none."""
+        for name, src in self._external.items():
+            for heading in self._columns(name, ""):
+                try:
+                    parse_expression(heading)
+                except BadExpression:
+                    reader.problems.append(
+                        Problem("", None, "", f"{file_named(src)} has a column {heading!r}")
                     )
 
     def _columns(self, name: str, steps: str) -> frozenset[str]:

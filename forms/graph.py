@@ -108,6 +108,8 @@ class Graph:
         self.by_path = by_path
         self.rules: list[Rule] = []
         self.problems: list[Problem] = []
+        self.circular: list[Rule] = []
+        """Where circles that a dialect tolerates were cut: worked out until they come to rest."""
         for definition in by_path.values():
             own = []
             for kind in KINDS:
@@ -160,7 +162,8 @@ class Graph:
                 for reader in self.readers.get(touched.path, ()):
                     found[reader] = None
             if tolerant:
-                found.pop(rule, None)
+                if found.pop(rule, rule) is None and rule.kind == "calculate":
+                    self.circular.append(rule)
                 if rule.kind in {"readonly", "required"}:
                     found = {}
             elif rule in found:
@@ -178,6 +181,7 @@ class Graph:
                     self._refuse(self._circle(waiting))
                 # A circle that a dialect tolerates is cut at its first rule in document order.
                 ready = [next(iter(waiting))]
+                self.circular.extend(ready if tolerant else ())
             following: list[Rule] = []
             for rule in ready:
                 ordered.append(rule)

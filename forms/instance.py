@@ -70,8 +70,10 @@ def grow(seed: Seed, parent: Cell | None, *, blank: bool = False) -> Cell:
     return made
 
 
-def insert(parent: Cell, made: Cell) -> None:
-    """Among its parent's children: after the last of its own name, else where the form has it."""
+def insert(parent: Cell, made: Cell, *, in_place: bool = False) -> None:
+    """Among its parent's children: after the last of its own name, else where the form has it; a
+    first one inside an instance comes last, as JavaRosa has it, unless all are put `in_place`.
+    """
     siblings = parent.kids.get(made.name)
     if siblings:
         place = parent.children.index(siblings[-1]) + 1
@@ -79,8 +81,7 @@ def insert(parent: Cell, made: Cell) -> None:
     else:
         parent.kids[made.name] = [made]
         place = len(parent.children)
-        if len(made.defn.repeats_above) < 2:
-            # Inside an instance a first one comes last, as JavaRosa has it.
+        if in_place or len(made.defn.repeats_above) < 2:
             for kid in reversed(parent.children):
                 if kid.defn.number < made.defn.number:
                     break

@@ -13,6 +13,11 @@ if TYPE_CHECKING:
     from forms.language import Compiled
     from forms.markup import Element
 
+XHTML = "{http://www.w3.org/1999/xhtml}"
+BLANKS = "".join(map(chr, range(33)))
+"""What Java takes for blank at the ends of a text."""
+_ESCAPED = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
+_QUOTED = {**_ESCAPED, ord('"'): "&quot;"}
 MEDIA = ("image", "big-image", "audio", "video")
 _SHOWN_APART = frozenset({"image", "audio", "video"})
 """The media that Web Forms knows."""
@@ -72,37 +77,78 @@ class Translations:
         return None
 
 
-def parts_of(element: Element) -> Parts:
+def parts_of(element: Element, *, browser: bool = False) -> Parts:
     """The text inside a label, hint or value, with its outputs kept apart.
 
-    Markup that is no output (h:span and the like) is read through.
+    Of other markup Collect keeps XHTML, written out, and leaves out the rest; so it does blanks
+    alone between two elements, and around the whole. A browser takes the text as it stands and
+    leaves out all markup.
     """
     if not len(element):
-        plain = (element.text or "").strip()
+        plain = element.text or ""
+        plain = plain if browser else plain.strip(BLANKS)
         return (plain,) if plain else ()
     found: list[str | Output] = []
-    _gather(element, found)
+    _gather(element, found, browser=browser)
     woven: list[str | Output] = []
     for part in found:
         if isinstance(part, str) and woven and isinstance(woven[-1], str):
             woven[-1] += part
         elif part != "":
             woven.append(part)
-    if woven and isinstance(woven[0], str):
-        woven[0] = woven[0].lstrip()
-    if woven and isinstance(woven[-1], str):
-        woven[-1] = woven[-1].rstrip()
+    if not browser:
+        if woven and isinstance(woven[0], str):
+            woven[0] = woven[0].lstrip(BLANKS)
+        if woven and isinstance(woven[-1], str):
+            woven[-1] = woven[-1].rstrip(BLANKS)
     return tuple(part for part in woven if part != "")
 
 
-def _gather(element: Element, found: list[str | Output]) -> None:
-    found.append(element.text or "")
+def _gather(element: Element, found: list[str | Output], *, browser: bool) -> None:
+    _said(element.text, found, browser=browser)
     for kid in kids(element):
         if local(kid) == "output":
-            found.append(Output(kid.get("value") or kid.get("ref") or "''"))
+            value = kid.get("value") or ("" if browser else kid.get("ref"))
+            found.append(Output(value or "''"))
+        elif not browser and str(kid.tag).startswith(XHTML):
+            _written(kid, found, {})
+        _said(kid.tail, found, browser=browser)
+
+
+def _said(text: str | None, found: list[str | Output], *, browser: bool) -> None:
+    if text and (browser or text.strip(BLANKS)):
+        found.append(text)
+
+
+def _written(element: Element, found: list[str | Output], known: dict[str, str]) -> None:
+    """The element as Collect's serializer writes it: prefixes n0, n1, ... as they are needed."""
+    space = str(element.tag).rpartition("}")[0].removeprefix("{")
+    declared = ""
+    if space and space not in known:
+        known = {**known, space: f"n{len(known)}"}
+        declared = f' xmlns:{known[space]}="{space}"'
+    name = f"{known[space]}:{local(element)}" if space else local(element)
+    said = "".join(
+        f' {str(key).rpartition("}")[2]}="{str(value).translate(_QUOTED)}"'
+        for key, value in element.attrib.items()
+    )
+    inside: list[str | Output] = []
+    _inside(element.text, inside)
+    for kid in kids(element):
+        if local(kid) == "output":
+            inside.append(Output(kid.get("value") or kid.get("ref") or "''"))
         else:
-            _gather(kid, found)
-        found.append(kid.tail or "")
+            _written(kid, inside, known)
+        _inside(kid.tail, inside)
+    if not inside:
+        found.append(f"<{name}{said}{declared} />")
+        return
+    found.extend((f"<{name}{said}{declared}>", *inside, f"</{name}>"))
+
+
+def _inside(text: str | None, found: list[str | Output]) -> None:
+    if text and text.strip(BLANKS):
+        found.append(text.translate(_ESCAPED))
 
 
 def translations_of(itext: Element | None, *, browser: bool = False) -> Translations:
@@ -129,7 +175,7 @@ def translations_of(itext: Element | None, *, browser: bool = False) -> Translat
             for value in kids(text):
                 if local(value) != "value":
                     continue
-                form, parts = value.get("form") or "", parts_of(value)
+                form, parts = value.get("form") or "", parts_of(value, browser=browser)
                 if browser and form not in _SHOWN_APART:
                     said[""] = (*said.get("", ()), *parts)
                 if form or not browser:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 Element = etree._Element  # noqa: SLF001 - the name under which lxml's types know an element
 
+XFORMS = "http://www.w3.org/2002/xforms"
+"""The namespace of a form's own nodes, which a submission may leave out."""
 BYTES_MAX = 64 * 2**20
 
 

@@ -224,6 +224,25 @@ class Mirror(Entry):
         for _ in self.tour():
             pass
 
+    def hand_over(self, ref: str, text: str) -> None:
+        """The text as it is, past the parser that a person's answer goes through; the old answer
+        stays where it breaks its constraint. Raises NoSuchNode.
+        """
+        node = self.find(ref)
+        self._start()
+        before = node.text
+        if text and node.defn.constraint is not None:
+            node.text = text
+            broken = self._broken(node)
+            node.text = before
+            if broken is not None:
+                return
+        self._give(node, text)
+        self._run()
+        if text != before:
+            self._changed_by_hand(node)
+        self._after()
+
     # -- repeats
 
     def add_repeat(self, ref: str) -> Changed:

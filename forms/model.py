@@ -19,7 +19,6 @@ TYPES = {
     "string": "string",
     "normalizedString": "string",
     "token": "string",
-    "text": "string",
     "int": "int",
     "integer": "int",
     "long": "int",
@@ -30,7 +29,6 @@ TYPES = {
     "date": "date",
     "time": "time",
     "dateTime": "dateTime",
-    "datetime": "dateTime",
     "geopoint": "geopoint",
     "geotrace": "geotrace",
     "geoshape": "geoshape",
@@ -132,6 +130,12 @@ class Control:
 
     def __post_init__(self) -> None:
         self.asks = self.kind not in {"group", "repeat"}
+
+    @property
+    def holds_one_repeat(self) -> bool:
+        """A group of which a repeat is all: the two are one to whoever goes through the form."""
+        inside = self.controls
+        return self.kind == "group" and len(inside) == 1 and inside[0].kind == "repeat"
 
     def within(self) -> Iterator[Control]:
         """The control and all inside it, in order."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forms.instance import Cell, grow, insert, ref_of
-from forms.markup import kids, local
+from forms.instance import Cell, grow, insert, ref_of, remove
+from forms.markup import XFORMS, kids, local
 
 if TYPE_CHECKING:
     from forms.form import Form
@@ -24,9 +24,23 @@ def plant(form: Form, root: Element, strange: list[tuple[str, str]] | None = Non
     if local(root) != form.root.name:
         raise WrongForm(f"its data is <{local(root)}>; the form's is <{form.root.name}>")
     made = _planted(form.root, root, None, strange)
+    meta = next((kid for kid in kids(root) if local(kid) == "meta"), None)
+    if (
+        form.dialect.webforms
+        and meta is not None
+        and _space(meta) != (form.meta.namespace or XFORMS)
+    ):
+        # To Web Forms an element of another namespace is another one.
+        for other in list(made.kids.get("meta", ())):
+            remove(other)  # type: ignore[arg-type]
     if form.root.seed is not None:
         _completed(made, form.root.seed, blank=strange is not None)
     return made
+
+
+def _space(element: Element) -> str:
+    space = str(element.tag).rpartition("}")[0].removeprefix("{")
+    return XFORMS if space == "" else space
 
 
 def _planted(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from forms.itext import Text, parts_of, translations_of
+from forms.itext import BLANKS, Text, parts_of, translations_of
 from forms.language import compile_expression
 from forms.markup import kids, local
 from forms.markup import text as written
@@ -299,14 +299,16 @@ class Reader:
         return found
 
     def _seed(self, element: Element, definition: Definition) -> Seed:
+        # Web Forms drops the attributes of a repeat's instances.
+        bare = self.dialect == "webforms" and definition.path in self.repeats
         attributes = tuple(
             (definition.attributes[str(key).rpartition("}")[2]], str(value))
             for key, value in element.items()
-            if str(key) != f"{JAVAROSA}template"
+            if str(key) != f"{JAVAROSA}template" and not bare
         )
         if not len(element):
             text = "" if definition.children else (element.text or "")
-            return Seed(definition, _tidy(text), attributes, ())
+            return Seed(definition, self._first(text), attributes, ())
         children: list[Seed] = []
         counts: dict[str, int] = {}
         for name, kid in _named_kids(element):
@@ -325,8 +327,17 @@ class Reader:
                 below.several = True
             counts[below.name] = counts.get(below.name, 0) + 1
             children.append(seed)
+        if self.dialect == "collect" and any(count > 1 for count in counts.values()):
+            # Nodes of one name stand together there, wherever the form has them.
+            order = {name: number for number, name in enumerate(counts)}
+            children.sort(key=lambda seed: order[seed.definition.name])
         text = "" if definition.children else written(element)
-        return Seed(definition, _tidy(text), attributes, tuple(children))
+        return Seed(definition, self._first(text), attributes, tuple(children))
+
+    def _first(self, text: str) -> str:
+        """A first value: blanks around it are none of it in Collect."""
+        bare = text.strip(BLANKS)
+        return bare if self.dialect == "collect" or not bare else text
 
     def compile(self, text: str, at: Path, what: str) -> Compiled | None:
         """The expression, ready to run where `at` is; a problem is noted when it cannot be."""
@@ -510,7 +521,7 @@ class Reader:
     def _text(self, element: Element, at: Path) -> Text:
         ref = element.get("ref")
         if ref is None:
-            return Text(parts=parts_of(element))
+            return Text(parts=parts_of(element, browser=self.dialect == "webforms"))
         named = _ITEXT.match(ref)
         if named:
             if named[2] and not self._has_text(named[2]):
@@ -646,10 +657,6 @@ def _above(control: Control) -> list[Control]:
 
 def _ref(path: Path) -> str:
     return "/" + "/".join(path)
-
-
-def _tidy(text: str) -> str:
-    return "" if not text.strip() else text
 
 
 def _blank(definition: Definition) -> Seed:

@@ -11,6 +11,7 @@ from zoneinfo import ZoneInfo
 
 from forms.choices import offered
 from forms.context import Context
+from forms.dialect import COLLECT, WEBFORMS
 from forms.entry import Entry, NoSuchNode
 from forms.form import Form
 from forms.instance import ref_of
@@ -29,24 +30,25 @@ _PREFIX = re.compile(r"/[A-Za-z_][\w.-]*:")
 _REPEAT_MAX = 50
 
 
-def replay(case: dict[str, Any], dialect: str = "collect") -> dict[str, Any]:
+def replay(case: dict[str, Any], dialect: str | None = None) -> dict[str, Any]:
     """One case's steps and what each came to, in the form that the Java peer writes.
 
-    Whatever becomes of a case, it has its outcome: a step that fails is told as its error.
+    `dialect` is for cases that do not name their own (`dialect_of`). Whatever becomes of a case, it
+    has its outcome: a step that fails is told as its error.
     """
     steps: list[dict[str, Any]] = []
     try:
-        run = Run(case, dialect)
+        run = run_of(case, dialect)
         asked = [(str(step["op"]), step) for step in case["steps"]]
     except Exception as fault:  # noqa: BLE001 - a case that cannot be read is told as such
         return {"id": _named(case), "steps": [{"op": "init", "error": _told(fault)}]}
     for operation, step in asked:
         try:
             run.step(step)
-            state = snapshot(run.entry)
+            state = run.snapshot()
             # Beside the state, and in it, where the Java peer has it.
             state["xml"] = xml = run.entry.xml().decode()
-            faults = [{"ref": one.ref, "kind": one.kind} for one in _faults(run.entry)]
+            faults = [{"ref": one.ref, "kind": one.kind} for one in run.faults()]
         except Exception as fault:  # noqa: BLE001 - the cases that follow are asked all the same
             steps.append({"op": operation, "error": _told(fault)})
             if operation == "init":
@@ -64,8 +66,21 @@ def _told(fault: Exception) -> str:
     return f"{type(fault).__name__}: {fault}"
 
 
-def _faults(entry: Entry) -> tuple[Fault, ...]:
-    return entry.validated() if isinstance(entry, Mirror) else entry.faults()
+def dialect_of(case: dict[str, Any], asked: str | None = None) -> str:
+    """Whose habits a case is replayed with: those it names itself, else those asked for, else those
+    of the one engine from which it was recorded, else Collect's.
+    """
+    own = case.get("dialect") or asked
+    if own:
+        return str(own)
+    return WEBFORMS.name if case.get("oracle") == "wf" else COLLECT.name
+
+
+def run_of(case: dict[str, Any], asked: str | None = None) -> Run:
+    dialect = dialect_of(case, asked)
+    if dialect == COLLECT.name and case.get("oracle") == "jr":
+        return HandedOver(case, dialect)
+    return Run(case, dialect)
 
 
 class Run:
@@ -106,6 +121,14 @@ class Run:
         if self.current is None:
             raise NoSuchNode("the case has no entry yet: it must begin with init")
         return self.current
+
+    def snapshot(self) -> dict[str, Any]:
+        """Every node as it stands after the step, by whoever looks at the form then."""
+        return snapshot(self.entry)
+
+    def faults(self) -> tuple[Fault, ...]:
+        entry = self.entry
+        return entry.validated() if isinstance(entry, Mirror) else entry.faults()
 
     def _load(self) -> Form:
         if self.form is None:
@@ -164,10 +187,15 @@ class Run:
         node = self.entry.find(ref)
         if node.defn.is_group:
             raise NoSuchNode(f"{ref} is no question")
+        self._answer(ref, value)
+
+    def _answer(self, ref: str, value: str) -> None:
         self.entry.answer(ref, value)
 
     def reach(self, ref: str) -> None:
-        """Instances on the way are added, as a person would who goes there."""
+        """Instances on the way are added, as a person would who goes there in Collect."""
+        if not isinstance(self.current, Mirror):
+            return
         parts = ref.strip("/").split("/")
         here = ""
         for part in parts:
@@ -179,14 +207,31 @@ class Run:
                     self.entry.find(here)
                     break
                 except NoSuchNode:
-                    self._add(re.sub(r"\[\d+\]$", "", here))
+                    self.entry.add_repeat(re.sub(r"\[\d+\]$", "", here))
 
-    def _add(self, ref: str) -> None:
-        _, definition = self.entry._repeat_at(ref)  # noqa: SLF001 - one engine
-        fixed = definition.repeat is not None and definition.repeat.fixed
-        if fixed and not isinstance(self.entry, Mirror):
-            raise NoSuchNode(f"{ref} takes no further instance")
-        self.entry.add_repeat(ref)
+
+class HandedOver(Run):
+    """A case recorded from JavaRosa's own tests (`oracle` is "jr").
+
+    They hand values over past the parser that a person's answer goes through, keep the old answer
+    where the new one breaks its constraint, and look at nothing between two steps: what a count
+    asks for is made when a later step goes anywhere.
+    """
+
+    def step(self, step: dict[str, Any]) -> None:
+        if isinstance(self.current, Mirror):
+            self.current.arrive()
+        super().step(step)
+
+    def _answer(self, ref: str, value: str) -> None:
+        assert isinstance(self.current, Mirror)
+        self.current.hand_over(ref, value)
+
+    def snapshot(self) -> dict[str, Any]:
+        return {"nodes": [told for told, _ in _nodes(self.entry)]}
+
+    def faults(self) -> tuple[Fault, ...]:
+        return self.entry.faults()
 
 
 def plain(ref: str) -> str:
@@ -194,36 +239,27 @@ def plain(ref: str) -> str:
     return _PREFIX.sub("/", ref)
 
 
-def snapshot(entry: Entry, *, seen: bool = True) -> dict[str, Any]:
+def snapshot(entry: Entry) -> dict[str, Any]:
     """Every node of the entry, in document order.
 
     As the Java peer does, somebody goes through the form first (which makes what a count asks
     for), then the values are read, and only then is every question looked at, one after the
     other: what that takes back is seen in the XML of the step and in the values of the next.
-    Without `seen` nobody goes or looks anywhere.
+    In Web Forms nothing waits for anybody to look, and what is not relevant has its texts too.
     """
     mirror = entry if isinstance(entry, Mirror) else None
     if mirror is None:
         entry.look()
-    elif seen:
+    else:
         mirror.arrive()
     # A form may have several nodes of one name outside any repeat: they share what is shown.
     shown: dict[str, list[dict[str, Any]]] = {}
     nodes: list[dict[str, Any]] = []
-    for node in _elements(entry.root):
-        told: dict[str, Any] = {"ref": ref_of(node), "type": node.defn.type}
-        if not node.children:
-            told["value"] = node.text
-        told["rel"] = node.relevant
-        told["ro"] = node.readonly
-        told["req"] = node.required
-        fault = entry.fault(node)
-        told["violation"] = None if fault is None else fault.kind
+    for told, _ in _nodes(entry):
         nodes.append(told)
         shown.setdefault(told["ref"], []).append(told)
-    if not seen:
-        return {"nodes": nodes}
-    for asked, control in entry.asked() if mirror is None else mirror.tour():
+    way = entry.asked(hidden=True) if mirror is None else mirror.tour()
+    for asked, control in way:
         if control.bound and control.definition is not asked.defn:
             continue
         if mirror is not None and control.asks:
@@ -233,14 +269,58 @@ def snapshot(entry: Entry, *, seen: bool = True) -> dict[str, Any]:
     return {"nodes": nodes}
 
 
+def _nodes(entry: Entry) -> Iterator[tuple[dict[str, Any], Cell]]:
+    for node in _elements(entry.root):
+        told: dict[str, Any] = {"ref": ref_of(node), "type": node.defn.type}
+        if not node.children:
+            told["value"] = node.text if node.relevant or _kept(entry, node) else ""
+        told["rel"] = node.relevant
+        told["ro"] = node.readonly
+        told["req"] = node.required
+        fault = entry.fault(node)
+        told["violation"] = None if fault is None else fault.kind
+        if fault is not None and fault.said:
+            told["msg"] = fault.reason
+        yield told, node
+
+
+def _kept(entry: Entry, node: Cell) -> bool:
+    """Whether what is not relevant has its value still; in Web Forms only files have."""
+    control = node.defn.control
+    return not entry.dialect.webforms or (control is not None and control.kind == "upload")
+
+
 def _show(entry: Entry, asked: Cell, control: Control, told: dict[str, Any]) -> None:
-    if control.label is not None or "label" not in told:
+    if control.asks:
         told["label"] = entry.label(control, asked)
-    hint = entry.text(control.hint, asked)
-    if hint:
-        told["hint"] = hint
-    if asked.defn.select and control.asks:
-        told["choices"] = [[one.value, one.label] for one in offered(entry, asked)]
+        hint = entry.text(control.hint, asked)
+        if hint:
+            told["hint"] = hint
+        if asked.defn.select:
+            told["choices"] = [[one.value, one.label] for one in offered(entry, asked)]
+        return
+    around: Control | None = control
+    if control.kind == "repeat":
+        around = _around(entry, control)
+    elif control.holds_one_repeat or (entry.dialect.webforms and not control.bound):
+        # The group is the repeat's; and what has no node is nowhere in Web Forms.
+        return
+    label = entry.text(around.label, asked) if around is not None else ""
+    if label or "label" not in told:
+        told["label"] = label
+
+
+def _around(entry: Entry, repeat: Control) -> Control | None:
+    """The group after which an instance of the repeat is called; never after its own label.
+
+    In Collect it is the group that holds nothing else, in Web Forms the one of the same node.
+    """
+    group = repeat.parent
+    if group is None or group.kind != "group":
+        return None
+    if entry.dialect.webforms:
+        return group if group.bound and group.definition is repeat.definition else None
+    return group if group.holds_one_repeat else None
 
 
 def _elements(node: Cell) -> Iterator[Cell]:
@@ -249,7 +329,7 @@ def _elements(node: Cell) -> Iterator[Cell]:
         yield from _elements(kid)  # type: ignore[arg-type]
 
 
-def line(raw: bytes, dialect: str = "collect") -> str:
+def line(raw: bytes, dialect: str | None = None) -> str:
     """The line that answers a line; one that is no JSON is answered as a case that failed."""
     try:
         case = json.loads(raw)

@@ -69,6 +69,12 @@ def browser_number(number: float) -> str:
     return f"{mantissa.removesuffix('.0')}e{int(power):+d}"
 
 
+def browser_decimal(number: float) -> str:
+    """The text that Web Forms stores of a decimal: no exponent, and a point always."""
+    told = format(decimal.Decimal(repr(number)), "f")
+    return told if "." in told else told + ".0"
+
+
 def parse_date(text: str) -> date | None:
     found = _DATE.fullmatch(text)
     if not found:
@@ -155,7 +161,7 @@ def _as_decimal(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     number = float(text)
     if math.isinf(number):
         return ""
-    return java_double(number) if dialect.casts_like_java else browser_number(number)
+    return java_double(number) if dialect.casts_like_java else browser_decimal(number)
 
 
 def _as_date(text: str, dialect: Dialect, _zone: tzinfo) -> str:
@@ -286,6 +292,8 @@ def calculated(
             return str(max(INT_MIN, min(INT_MAX, whole)))
         if kind in {"date", "dateTime", "time"}:
             return answered(plain_number(value), kind, "", dialect, zone)
+        if kind == "decimal" and math.isfinite(value):
+            return browser_decimal(value)
         return browser_number(value)
     text = str(value)
     if not text or kind in _UNCHANGED or kind == "boolean":

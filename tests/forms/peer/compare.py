@@ -20,6 +20,16 @@ _MASKS = (
 )
 
 
+PROPERTIES = {
+    "properties": {
+        where + name: "found"
+        for where in ("", "uri:")
+        for name in ("deviceid", "email", "phonenumber", "simserial", "subscriberid", "username")
+    }
+}
+"""What JavaRosa's validator says for every property of a device, as the options of a case."""
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One thing on which the engines disagree after a step."""
@@ -182,3 +192,13 @@ def unlisted(case: str, ours: State, theirs: State) -> tuple[list[Difference], d
         else:
             met[name] = met.get(name, 0) + 1
     return left, met
+
+
+def drawn_by_lot(difference: Difference, form: str) -> bool:
+    """Whether luck or the second makes it: where the form asks for them, and no list of choices but
+    for its order.
+    """
+    if difference.what == "choices":
+        return "randomize(" in form and sorted(difference.ours) == sorted(difference.theirs)
+    lots = "random()" in form or "decimal-date-time(now())" in form or "now()" in form
+    return lots and difference.what in {"value", "xml"}
