@@ -79,7 +79,7 @@ def test_after_three_wrong_tries_each_further_one_waits_longer(tmp_path):
         clock.ms += int(wrong.value.wait_s * 1000)
     assert waits == [0, 0, 2, 4, 8]
     clock.ms -= 1
-    with pytest.raises(trouble.WrongPassphrase, match="too many.* in 1 s"):
+    with pytest.raises(trouble.WrongPassphrase, match=r"too many.* in 1 s"):
         vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK, now_ms=clock)
     clock.ms += 1
     assert vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK, now_ms=clock)
