@@ -30,6 +30,13 @@ class Identity:
     about: dict[str, Any] = field(default_factory=dict)
 
 
+_OF_A_DEVICE = (
+    *("outbox", "envelopes", "openings", "attachments", "attachment_pieces"),
+    *("batches", "receipts"),
+)
+"""What was sealed as one device, and is nothing to another."""
+
+
 class Belonging(Database):
     """A file that answers for its owner: once the lease has ended, it gives nothing out."""
 
@@ -98,10 +105,11 @@ class Belonging(Database):
         with self.transaction():
             old = self.identity
             if old is not None and old.device != identity.device:
-                if self._one("SELECT 1 FROM outbox WHERE state IN ('pending', 'sent') LIMIT 1"):
+                unsent = "SELECT 1 FROM outbox WHERE state IN ('pending', 'sent')"
+                if self._one(f"{unsent} UNION SELECT 1 FROM attachments WHERE sent < size"):  # noqa: S608  it is written above
                     raise Busy("unsent entries are sealed as another device: sync them first")
                 self._write("UPDATE identity SET counter = 0, last_hash = ''")
-                for table in ("outbox", "envelopes", "openings"):
+                for table in _OF_A_DEVICE:
                     self._write(f"DELETE FROM {table}")  # noqa: S608  the names are ours
             self._write(
                 "UPDATE identity SET device = ?, area = ?, server_url = ?, fingerprint = ?, "

@@ -629,12 +629,18 @@ def test_a_sealed_file_can_be_sent_from_any_byte(tablet):
 
 def test_another_identity_is_taken_only_when_nothing_waits_to_be_sent(tablet):
     tablet.fill("e1", {})
+    tablet.store.attach("e1", "photo.jpg", "image/jpeg", [b"photo"])
     tablet.finish("e1")
     other = Identity("d2", "south", "u", "f" * 64, b"k" * 32, "e1")
     with pytest.raises(Busy, match="sync"):
         tablet.store.enrol(other, [tablet.programme.public], lease_s=0, now_ms=NOW)
     tablet.store.receipt(1, tablet.store.finished(1).hash, {})
+    (photo,) = tablet.store.attachments()
+    with pytest.raises(Busy, match="sync"):
+        tablet.store.enrol(other, [tablet.programme.public], lease_s=0, now_ms=NOW)
+    tablet.store.attachment_sent(photo.hash, photo.size)
     tablet.store.enrol(other, [tablet.programme.public], lease_s=0, now_ms=NOW)
+    assert tablet.store.attachments(unsent=False) == []
     tablet.fill("e2", {})
     assert tablet.finish("e2").counter == 1
     assert layout.parse(tablet.store.envelope(1)).header.device == "d2"
