@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import select, update
 
-from sync_server import intake, notices, officers, registry, review
+from schemas.envelope import parse
+from sync_server import inspection, intake, notices, officers, registry, review
 from sync_server.officers import Declined
 from sync_server.store import intake_tables as t
+from sync_server.store.engine import as_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -78,17 +81,34 @@ def every(tx: Tx) -> tuple[tuple[str, str], ...]:
 
 
 def _rows(tx: Tx, area: str, subject: str) -> list[Any]:
+    """Rows of `submissions`, or such as say of what is not opened yet all that is known of it."""
     device, _, batch = subject.partition(":")
-    return list(
-        tx.execute(
-            select(t.submissions)
-            .where(
-                t.submissions.c.area == area,
-                t.submissions.c.device == device,
-                t.submissions.c.batch == batch,
-            )
-            .order_by(t.submissions.c.counter, t.submissions.c.hash)
+    opened = tx.execute(
+        select(t.submissions).where(
+            t.submissions.c.area == area,
+            t.submissions.c.device == device,
+            t.submissions.c.batch == batch,
         )
+    ).all()
+    waiting = [_unopened(row) for row in inspection.unchecked(tx, area, device, batch)]
+    return sorted([*opened, *waiting], key=lambda row: (row.counter, row.hash))
+
+
+def _unopened(row: Any) -> SimpleNamespace:
+    header = parse(as_bytes(row.sealed)).header
+    return SimpleNamespace(
+        area=row.area,
+        device=row.device,
+        counter=row.counter,
+        hash=row.hash,
+        state="received",
+        problem=row.problem,
+        instance_id="",
+        parent="",
+        form=header.form,
+        version=header.version,
+        opened_at_rest=None,
+        faults_at_rest=None,
     )
 
 

@@ -23,7 +23,7 @@ from schemas.messages import pack_reply, unpack_round
 from schemas.problems import Refused
 from schemas.signing import REPLY_INFO, bundle_bytes
 from sync_server import blobs, enrol, inspection, rounds
-from sync_server.intake import current_epoch
+from sync_server.chain import current_epoch
 from sync_server.signatures import seal_to_box, verify
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""A device's chain of envelopes, as the server holds it: what lies where, what fits, how far it goes."""
+"""A device's chain of envelopes, as the server holds it: what lies where, what fits, how far it is."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import bindparam, select, update
 
-from sync_server.store.intake_tables import devices, envelopes
+from sync_server.store.engine import sequences
+from sync_server.store.intake_tables import devices, envelopes, epochs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Container, Iterable, Sequence
 
     from schemas.envelope import Envelope
     from sync_server.enrol import Device
@@ -21,12 +22,22 @@ AGAIN_MAX = 500
 
 
 class Held(NamedTuple):
-    """One envelope that is here. At most one at a counter is not a fork."""
+    """One envelope that is here. At most one at a counter has no problem, and is the chain's."""
 
     counter: int
     hash: str
     prev: str
-    fork: bool
+    problem: str
+
+
+class Standing(NamedTuple):
+    """How far the server is with a device: the history it is in, the last place that it gave in the
+    device's area, and the last counter of the device before the first gap.
+    """
+
+    epoch: str
+    sequence: int
+    held_to: int
 
 
 # These run at every round: built once, as building one costs more than to run it.
@@ -34,19 +45,27 @@ _OF_DEVICE = (
     envelopes.c.area == bindparam("area"),
     envelopes.c.device == bindparam("device"),
 )
-_PLACES = select(envelopes.c.counter, envelopes.c.hash, envelopes.c.prev, envelopes.c.fork).where(
-    *_OF_DEVICE
-)
+_PLACES = select(
+    envelopes.c.counter, envelopes.c.hash, envelopes.c.prev, envelopes.c.problem
+).where(*_OF_DEVICE)
 _BETWEEN = _PLACES.where(envelopes.c.counter.between(bindparam("least"), bindparam("most")))
 _AT = _PLACES.where(envelopes.c.counter.in_(bindparam("counters", expanding=True)))
 _BEHIND = (
     select(envelopes.c.counter)
-    .where(*_OF_DEVICE, envelopes.c.counter > bindparam("to"), envelopes.c.fork.is_(False))
+    .where(*_OF_DEVICE, envelopes.c.counter > bindparam("to"), envelopes.c.problem == "")
     .order_by(envelopes.c.counter)
 )
-_HELD_TO = select(devices.c.held_to).where(
-    devices.c.area == bindparam("area"), devices.c.device == bindparam("device")
+_EPOCH = (
+    select(epochs.c.epoch)
+    .where(epochs.c.area == "")
+    .order_by(epochs.c.begun_ms.desc(), epochs.c.epoch)
+    .limit(1)
 )
+_STANDING = select(
+    _EPOCH.scalar_subquery(),
+    select(sequences.c.value).where(sequences.c.area == bindparam("area")).scalar_subquery(),
+    devices.c.held_to,
+).where(devices.c.area == bindparam("area"), devices.c.device == bindparam("device"))
 _RAISE = (
     update(devices)
     .where(devices.c.area == bindparam("of_area"), devices.c.device == bindparam("of_device"))
@@ -68,7 +87,7 @@ def near(tx: Tx, device: Device, counters: Sequence[int]) -> list[Held]:
     else:
         beside = {one for counter in counters for one in (counter - 1, counter, counter + 1)}
         found = tx.execute(_AT, {**_of(device), "counters": sorted(beside)})
-    return [Held(*row) for row in found]
+    return [Held(*row) for row in found.all()]
 
 
 def misfit(chain: dict[int, tuple[str, str]], envelope: Envelope) -> str:
@@ -87,23 +106,36 @@ def misfit(chain: dict[int, tuple[str, str]], envelope: Envelope) -> str:
     return ""
 
 
-def held_to(tx: Tx, device: Device) -> int:
-    """The last counter before the first gap."""
-    return int(tx.execute(_HELD_TO, _of(device)).scalar_one())
+def current_epoch(tx: Tx) -> str:
+    """The history that the server is in now."""
+    return str(tx.execute(_EPOCH).scalar_one())
 
 
-def raise_held_to(tx: Tx, device: Device, fresh: Iterable[int]) -> None:
-    """Notes how far the chain goes without a gap, now that `fresh` came."""
-    to = begun = held_to(tx, device)
+def standing(tx: Tx, device: Device) -> Standing:
+    """How far the server is with the device now."""
+    epoch, sequence, held_to = tx.execute(_STANDING, _of(device)).one()
+    return Standing(epoch, sequence or 0, held_to)
+
+
+def raise_held_to(
+    tx: Tx, device: Device, held_to: int, fresh: Iterable[int], here: Container[int]
+) -> None:
+    """Notes how far the chain goes without a gap, now that `fresh` came.
+
+    `here` has the counters beside them that were here before.
+    """
+    to = held_to
     for counter in sorted(fresh):
         to += counter == to + 1
-    # Behind a gap that is closed now, more may have lain for long.
-    for counter in tx.execute(_BEHIND, {**_of(device), "to": to}).scalars():
-        if counter != to + 1:
-            break
-        to = counter
-    if to != begun:
-        tx.execute(_RAISE, {"of_area": device.area, "of_device": device.device, "to": to})
+    if to == held_to:
+        return
+    if to + 1 in here:
+        # Behind a gap that is closed now, more may have lain for long.
+        for counter in tx.execute(_BEHIND, {**_of(device), "to": to}).scalars():
+            if counter != to + 1:
+                break
+            to = counter
+    tx.execute(_RAISE, {"of_area": device.area, "of_device": device.device, "to": to})
 
 
 def lost(tx: Tx, device: Device, held_to: int, acknowledged: int) -> tuple[tuple[int, int], ...]:

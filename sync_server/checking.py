@@ -12,7 +12,7 @@ import signal
 import threading
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from typing import TYPE_CHECKING, Protocol
 
@@ -58,7 +58,8 @@ class Judged:
 
     `state` is checked, refused or parked (no key opens it yet, or its form is not here). `opened`
     and `faults` are as they are kept at rest, None where there is nothing to keep; `rules` are
-    (place, rule) of each fault, without the words that may name what a person answered.
+    (place, rule) of each fault, without the words that may name what a person answered. `form` to
+    `made` are what its header says.
     """
 
     state: str
@@ -68,6 +69,10 @@ class Judged:
     opened: bytes | None = None
     faults: bytes | None = None
     rules: tuple[tuple[str, str], ...] = ()
+    form: str = ""
+    version: str = ""
+    form_hash: str = ""
+    made: str = ""
 
 
 class Checker(Protocol):
@@ -129,6 +134,19 @@ def place(area: str, device: str, counter: int, envelope_hash: str) -> str:
 
 def judge(sessions: Sessions, at_rest: AtRest, shelf: Shelf, at: Waiting, came: Sealed) -> Judged:
     """Checks who signed one submission, opens it, and checks it by its own form."""
+    header = came.envelope.header
+    return replace(
+        _verdict(sessions, at_rest, shelf, at, came),
+        form=header.form,
+        version=header.version,
+        form_hash=header.form_hash,
+        made=header.made,
+    )
+
+
+def _verdict(
+    sessions: Sessions, at_rest: AtRest, shelf: Shelf, at: Waiting, came: Sealed
+) -> Judged:
     envelope, header = came.envelope, came.envelope.header
     try:
         if not verify(came.key, envelope.signature, envelope.signed):

@@ -13,7 +13,7 @@ from schemas.messages import EnrolReply, EnrolRequest
 from schemas.problems import Refused
 from schemas.signing import enrol_bytes
 from schemas.ticket import PREFIX_DIGITS, SECRET_BYTES, Ticket
-from sync_server.intake import current_epoch
+from sync_server.chain import current_epoch
 from sync_server.signatures import new_secret, proof_fits
 from sync_server.store.engine import as_bytes
 from sync_server.store.intake_tables import codes, devices, places

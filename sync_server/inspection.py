@@ -8,6 +8,7 @@ submission still waits when it is written.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,8 @@ from sqlalchemy import bindparam, func, literal_column, select, tuple_, update
 from schemas.problems import Problem
 from sync_server import notices
 from sync_server.checking import Judged, Waiting
-from sync_server.store.intake_tables import submissions
+from sync_server.store.engine import add_all
+from sync_server.store.intake_tables import batches, envelopes, submissions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,16 +29,15 @@ if TYPE_CHECKING:
     from sync_server.store.engine import Tx
 
 STRETCH = 2048
-"""Submissions that are looked up at once."""
-TOGETHER = 128
+"""Submissions that are looked up at once, or a few more."""
+TOGETHER = 512
 """Verdicts that are written in one transaction."""
-_START = (0, "", 0, "")
 _RETRY_S = 5.0
 _ROUNDS_S = 60.0
 """How often the watch looks by itself: another program may have taken something in."""
 
-# Written into the statement, not bound: only so does SQLite know that the small index holds them.
-_RECEIVED = submissions.c.state == literal_column("'received'")
+# Written into the statements, not bound: only so does SQLite know that the small indexes hold them.
+_UNCHECKED = batches.c.unchecked > literal_column("0")
 _PARKED = submissions.c.state == literal_column("'parked'")
 
 
@@ -50,11 +51,16 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class _Found:
+    """One that waits. `order`: where the next stretch goes on behind it."""
+
     at: Waiting
     state: str
     problem: str
     sequence: int
-    claimed: bool
+    batch: str
+    received_ms: int
+    order: tuple[Any, ...]
+    claimed: bool = False
     """Its instance id is entered as its own already."""
 
 
@@ -71,30 +77,30 @@ def inspect(
     What another process judges at the same time is judged twice and counts once.
     """
     counted: dict[str, int] = {}
-    for wanted in (_RECEIVED, _PARKED) if parked else (_RECEIVED,):
+    for look, start in ((_received, (0, "", "")), (_parked, (0, "", 0, "")))[: 1 + parked]:
         # One stretch of each area in turn: a long queue in one does not hold the others up.
-        turns = dict.fromkeys(desk.store.read(lambda tx, w=wanted: _areas(tx, device, w)), _START)  # type: ignore[misc]
+        turns = dict.fromkeys(desk.store.read(lambda tx, k=look: _areas(tx, device, k)), start)  # type: ignore[misc]
         while turns and go_on():
             area, after = next(iter(turns.items()))
             del turns[area]
             found = desk.store.read(
-                lambda tx, w=wanted, t=(area, after): _look(tx, device, w, *t)  # type: ignore[misc]
+                lambda tx, k=look, t=(area, after): k(tx, device, *t)  # type: ignore[misc]
             )
             judged = desk.checker.judge([one.at for one in found])
             places = iter(found)
             while some := list(islice(zip(places, judged, strict=False), TOGETHER)):
                 for state in _write(desk, some):
                     counted[state] = counted.get(state, 0) + 1
-            if len(found) == STRETCH:
-                last = found[-1]
-                turns[area] = last.sequence, last.at.device, last.at.counter, last.at.hash
+            if len(found) >= STRETCH:
+                turns[area] = found[-1].order
     return counted
 
 
-def _areas(tx: Tx, device: Device | None, wanted: Any) -> list[str]:
+def _areas(tx: Tx, device: Device | None, look: Any) -> list[str]:
     if device is not None:
         return [device.area]
-    return list(tx.execute(select(submissions.c.area).where(wanted).distinct()).scalars())
+    of, waits = (batches, _UNCHECKED) if look is _received else (submissions, _PARKED)
+    return list(tx.execute(select(of.c.area).where(waits).distinct()).scalars())
 
 
 def waiting(tx: Tx, device: Device) -> Count:
@@ -104,12 +110,16 @@ def waiting(tx: Tx, device: Device) -> Count:
 
 
 _HOW_MANY = [
+    select(func.coalesce(func.sum(batches.c.unchecked), 0)).where(
+        _UNCHECKED,
+        batches.c.area == bindparam("area"),
+        batches.c.device == bindparam("device"),
+    ),
     select(func.count()).where(
-        state,
+        _PARKED,
         submissions.c.area == bindparam("area"),
         submissions.c.device == bindparam("device"),
-    )
-    for state in (_RECEIVED, _PARKED)
+    ),
 ]
 
 
@@ -123,51 +133,133 @@ def soon(desk: Desk, device: Device) -> None:
 
 def states_of(tx: Tx, device: Device, batch: str) -> dict[str, int]:
     """How many of a batch's submissions are in which state now."""
-    found = tx.execute(
-        select(submissions.c.state, func.count())
-        .where(
-            submissions.c.area == device.area,
-            submissions.c.device == device.device,
-            submissions.c.batch == batch,
+    found = {
+        state: int(count)
+        for state, count in tx.execute(
+            select(submissions.c.state, func.count())
+            .where(
+                submissions.c.area == device.area,
+                submissions.c.device == device.device,
+                submissions.c.batch == batch,
+            )
+            .group_by(submissions.c.state)
         )
-        .group_by(submissions.c.state)
+    }
+    unchecked = tx.execute(
+        select(batches.c.unchecked).where(
+            batches.c.area == device.area,
+            batches.c.device == device.device,
+            batches.c.batch == batch,
+        )
+    ).scalar()
+    return {**found, "received": unchecked} if unchecked else found
+
+
+def unchecked(tx: Tx, area: str, device: str, batch: str) -> list[Any]:
+    """What a batch brought and nobody has opened yet: rows of `envelopes`."""
+    return list(tx.execute(_UNOPENED, {"area": area, "device": device, "batch": batch}))
+
+
+# A batch brings nearly always a range of counters; its own are known by their sequence.
+_UNOPENED = (
+    select(envelopes)
+    .join(
+        batches,
+        (batches.c.area == envelopes.c.area)
+        & (batches.c.device == envelopes.c.device)
+        & (batches.c.sequence == envelopes.c.sequence)
+        & envelopes.c.counter.between(batches.c.first, batches.c.last),
     )
-    return {state: int(count) for state, count in found}
+    .outerjoin(
+        submissions,
+        (submissions.c.area == envelopes.c.area)
+        & (submissions.c.device == envelopes.c.device)
+        & (submissions.c.counter == envelopes.c.counter)
+        & (submissions.c.hash == envelopes.c.hash),
+    )
+    .where(
+        batches.c.area == bindparam("area"),
+        batches.c.device == bindparam("device"),
+        batches.c.batch == bindparam("batch"),
+        submissions.c.hash.is_(None),
+    )
+    .order_by(envelopes.c.counter, envelopes.c.hash)
+)
+_UNOPENED_PLACES = _UNOPENED.with_only_columns(
+    envelopes.c.counter, envelopes.c.hash, envelopes.c.problem
+)
 
 
-def _look(
-    tx: Tx, device: Device | None, wanted: Any, area: str, after: tuple[int, str, int, str]
+def _received(
+    tx: Tx, device: Device | None, area: str, after: tuple[int, str, str]
 ) -> list[_Found]:
-    """The next stretch of what waits in the area, in the order in which it came."""
+    """The next batches that came into the area, up to about a stretch, in their order."""
+    order = (batches.c.sequence, batches.c.device, batches.c.batch)
+    wanted = (
+        select(*order, batches.c.received_ms)
+        .where(batches.c.area == area, _UNCHECKED, tuple_(*order) > tuple_(*after))
+        .order_by(*order)
+        .limit(STRETCH)
+    )
+    if device is not None:
+        wanted = wanted.where(batches.c.device == device.device)
+    found: list[_Found] = []
+    for sequence, name, batch, received_ms in tx.execute(wanted).all():
+        here = {"area": area, "device": name, "batch": batch}
+        found += [
+            _Found(
+                Waiting(area, name, counter, digest),
+                "received",
+                problem,
+                sequence,
+                batch,
+                received_ms,
+                (sequence, name, batch),
+            )
+            for counter, digest, problem in tx.execute(_UNOPENED_PLACES, here).all()
+        ]
+        if len(found) >= STRETCH:
+            break
+    return found
+
+
+def _parked(
+    tx: Tx, device: Device | None, area: str, after: tuple[int, str, int, str]
+) -> list[_Found]:
+    """The next stretch of what waits in the area for a form or a key, in the order it came."""
     order = (
         submissions.c.sequence,
         submissions.c.device,
         submissions.c.counter,
         submissions.c.hash,
     )
-    found = (
+    wanted = (
         select(
-            submissions.c.area,
             *order,
             submissions.c.state,
             submissions.c.problem,
             submissions.c.instance_id,
+            submissions.c.batch,
+            submissions.c.received_ms,
         )
-        .where(submissions.c.area == area, wanted, tuple_(*order) > tuple_(*after))
+        .where(submissions.c.area == area, _PARKED, tuple_(*order) > tuple_(*after))
         .order_by(*order)
         .limit(STRETCH)
     )
     if device is not None:
-        found = found.where(submissions.c.device == device.device)
+        wanted = wanted.where(submissions.c.device == device.device)
     return [
         _Found(
-            Waiting(row.area, row.device, row.counter, row.hash),
+            Waiting(area, row.device, row.counter, row.hash),
             row.state,
             row.problem,
             row.sequence,
+            row.batch,
+            row.received_ms,
+            (row.sequence, row.device, row.counter, row.hash),
             bool(row.instance_id),
         )
-        for row in tx.execute(found)
+        for row in tx.execute(wanted).all()
     ]
 
 
@@ -192,21 +284,26 @@ def _write(desk: Desk, some: Sequence[tuple[_Found, Judged]]) -> list[str]:
 def _settle(
     tx: Tx, desk: Desk, area: str, device: str, some: Sequence[tuple[_Found, Judged]]
 ) -> list[str]:
-    now = {
-        (row.counter, row.hash): row.state
-        for row in tx.execute(
-            select(submissions.c.counter, submissions.c.hash, submissions.c.state).where(
-                submissions.c.area == area,
-                submissions.c.device == device,
-                submissions.c.counter.in_([found.at.counter for found, _ in some]),
-            )
-        )
+    here = {
+        (counter, digest): state
+        for counter, digest, state in tx.execute(
+            _STATES,
+            {
+                "area": area,
+                "device": device,
+                "counters": [found.at.counter for found, _ in some],
+            },
+        ).all()
     }
     taken = _instances(tx, area, [judged.instance_id for _, judged in some])
-    rows: list[dict[str, Any]] = []
+    fresh: list[tuple[Any, ...]] = []
+    changed: list[dict[str, Any]] = []
+    states: list[str] = []
+    of_batch: Counter[str] = Counter()
     told: list[tuple[_Found, Judged, str]] = []
     for found, judged in some:
-        if now.get((found.at.counter, found.at.hash)) != found.state:
+        at = found.at
+        if here.get((at.counter, at.hash), "received") != found.state:
             continue  # Another process was first: its verdict stands.
         state, problem = judged.state, judged.problem
         if found.problem in _FORKS:
@@ -216,61 +313,98 @@ def _settle(
                 state, problem = "held", "instance-known"
             elif judged.instance_id:
                 taken.add(judged.instance_id)
-        rows.append(
-            {
-                "b_area": area,
-                "b_device": device,
-                "b_counter": found.at.counter,
-                "b_hash": found.at.hash,
-                "b_state": state,
-                "b_problem": problem,
-                "b_instance": judged.instance_id,
-                "b_parent": judged.parent,
-                "b_opened": judged.opened,
-                "b_faults": judged.faults,
-            }
-        )
+        values = {
+            "state": state,
+            "problem": problem,
+            "instance_id": judged.instance_id,
+            "parent": judged.parent,
+            "opened_at_rest": judged.opened,
+            "faults_at_rest": judged.faults,
+        }
+        if found.state == "received":
+            of_batch[found.batch] += 1
+            fresh.append(
+                (
+                    area,
+                    device,
+                    at.counter,
+                    at.hash,
+                    found.sequence,
+                    found.batch,
+                    found.received_ms,
+                    judged.form[:255],
+                    judged.version[:255],
+                    judged.form_hash,
+                    judged.made[:128],
+                    *values.values(),
+                )
+            )
+        else:
+            row = {"area": area, "device": device, "counter": at.counter, "hash": at.hash}
+            changed.append({f"b_{name}": value for name, value in (row | values).items()})
+        states.append(state)
         if state == "refused" or problem == "instance-known":
             told.append((found, judged, problem))
-    if rows:
-        tx.execute(_SETTLE, rows)
+    add_all(tx, submissions, (*_OPENED, *_VERDICT), fresh)
+    if changed:
+        tx.execute(_SETTLE, changed)
+    for batch, many in of_batch.items():
+        tx.execute(
+            _CHECKED, {"of_area": area, "of_device": device, "of_batch": batch, "many": many}
+        )
     for found, judged, problem in told:
         _tell(tx, desk, found.at, judged, problem)
-    return [row["b_state"] for row in rows]
+    return states
 
 
 _FORKS = ("counter-forked", "chain-broken")
 _ENTERS = ("checked", "parked")
+_OPENED = (
+    "area",
+    "device",
+    "counter",
+    "hash",
+    "sequence",
+    "batch",
+    "received_ms",
+    "form",
+    "version",
+    "form_hash",
+    "made",
+)
+_VERDICT = ("state", "problem", "instance_id", "parent", "opened_at_rest", "faults_at_rest")
+_STATES = select(submissions.c.counter, submissions.c.hash, submissions.c.state).where(
+    submissions.c.area == bindparam("area"),
+    submissions.c.device == bindparam("device"),
+    submissions.c.counter.in_(bindparam("counters", expanding=True)),
+)
 _SETTLE = (
     update(submissions)
+    .where(*(submissions.c[name] == bindparam(f"b_{name}") for name in _OPENED[:4]))
+    .values({name: bindparam(f"b_{name}") for name in _VERDICT})
+)
+_CHECKED = (
+    update(batches)
     .where(
-        submissions.c.area == bindparam("b_area"),
-        submissions.c.device == bindparam("b_device"),
-        submissions.c.counter == bindparam("b_counter"),
-        submissions.c.hash == bindparam("b_hash"),
+        batches.c.area == bindparam("of_area"),
+        batches.c.device == bindparam("of_device"),
+        batches.c.batch == bindparam("of_batch"),
     )
-    .values(
-        state=bindparam("b_state"),
-        problem=bindparam("b_problem"),
-        instance_id=bindparam("b_instance"),
-        parent=bindparam("b_parent"),
-        opened_at_rest=bindparam("b_opened"),
-        faults_at_rest=bindparam("b_faults"),
-    )
+    .values(unchecked=batches.c.unchecked - bindparam("many"))
 )
 
 
 def _instances(tx: Tx, area: str, wanted: Sequence[str]) -> set[str]:
     """Which of these instance ids have entered the area already."""
-    return set(
-        tx.execute(
-            select(submissions.c.instance_id).where(
-                submissions.c.area == area,
-                submissions.c.instance_id.in_([one for one in wanted if one]),
-                submissions.c.state.in_(_ENTERS),
-            )
-        ).scalars()
-    )
+    given = {"area": area, "wanted": [one for one in wanted if one]}
+    return set(tx.execute(_ENTERED, given).scalars().all())
+
+
+_ENTERED = select(submissions.c.instance_id).where(
+    submissions.c.area == bindparam("area"),
+    submissions.c.instance_id.in_(bindparam("wanted", expanding=True)),
+    submissions.c.state.in_(_ENTERS),
+)
 
 
 def _tell(tx: Tx, desk: Desk, at: Waiting, judged: Judged, problem: str) -> None:

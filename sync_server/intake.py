@@ -20,23 +20,17 @@ from schemas.signing import held_digest, receipt_bytes, text
 from sync_server import blobs, chain, openings
 from sync_server.checking import place
 from sync_server.store.engine import add_all, as_bytes, next_sequence
-from sync_server.store.intake_tables import (
-    batches,
-    envelopes,
-    epochs,
-    replies,
-    submissions,
-)
+from sync_server.store.intake_tables import batches, envelopes, submissions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Container, Iterable, Mapping, Sequence
 
+    from sync_server.chain import Standing
     from sync_server.desk import Desk
     from sync_server.enrol import Device
     from sync_server.store.engine import Tx
 
-HELD_FOR = ("counter-forked", "chain-broken", "instance-known")
-"""Problems that only a person can end."""
+INSTANCE_KNOWN = "instance-known"
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +78,8 @@ def take_batch(
     brought = unpacked(device, batch, sealed, by=by)
     at_ms = desk.now_ms()
     said = desk.store.transaction(
-        lambda tx: store_batch(tx, device, brought, at_ms), lock=device.area
+        lambda tx: store_batch(tx, device, brought, at_ms, chain.standing(tx, device)),
+        lock=device.area,
     )
     return receipted(desk, device, batch, said)
 
@@ -143,8 +138,13 @@ def _refusal(counter: int, problem: Problem, *, held: bool) -> dict[str, Any]:
     return {"counter": counter, "held": held, "problem": problem.as_json(), "faults": []}
 
 
-def store_batch(tx: Tx, device: Device, brought: Brought, at_ms: int) -> dict[str, Any]:
-    """The whole effect of a batch, in the writer's transaction; returns the answer, unsigned."""
+def store_batch(
+    tx: Tx, device: Device, brought: Brought, at_ms: int, standing: Standing
+) -> dict[str, Any]:
+    """The whole effect of a batch, in the writer's transaction; returns the answer, unsigned.
+
+    `standing` is what the same transaction read of the device before.
+    """
     again = _said(tx, device, brought)
     if again is not None:
         return again
@@ -153,95 +153,59 @@ def store_batch(tx: Tx, device: Device, brought: Brought, at_ms: int) -> dict[st
     near = chain.near(tx, device, [one.header.counter for _, one in brought.sound])
     here = {one.hash for one in near}
     # Around these counters, what the server holds of the device's chain.
-    links = {one.counter: (one.hash, one.prev) for one in near if not one.fork}
+    links = {one.counter: (one.hash, one.prev) for one in near if not one.problem}
+    before = frozenset(links)
     sequence = next_sequence(tx, device.area)
-    sealed_rows: list[tuple[Any, ...]] = []
-    received_rows: list[tuple[Any, ...]] = []
+    rows: list[tuple[Any, ...]] = []
     fresh: list[int] = []
     named: list[dict[str, Any]] = []
-    area, name, batch = device.area, device.device, brought.batch
+    area, name = device.area, device.device
     for data, envelope in brought.sound:
         header, digest = envelope.header, envelope.hash
         if digest in here:
             continue
         counter = header.counter
-        fork = chain.misfit(links, envelope)
-        if not fork:
+        # What does not fit into the chain is kept too, for the person who will look at it.
+        problem = chain.misfit(links, envelope)
+        if not problem:
             links[counter] = (digest, header.prev)
             fresh.append(counter)
-        sealed_rows.append((area, name, counter, digest, header.prev, bool(fork), at_ms, data))
-        received_rows.append(
-            (
-                area,
-                name,
-                counter,
-                digest,
-                sequence,
-                batch,
-                # What does not fit into the chain is opened too, for the person who will look.
-                "received",
-                fork,
-                "",
-                "",
-                header.form[:255],
-                header.version[:255],
-                header.form_hash,
-                header.made[:128],
-                at_ms,
-            )
-        )
+        rows.append((area, name, counter, digest, header.prev, problem, sequence, data))
         named += [
             {"area": area, "hash": part.hash, "device": name, "counter": counter, "size": part.size}
             for part in header.attachments
         ]
-    if received_rows:
-        add_all(tx, envelopes, _SEALED, sealed_rows)
-        add_all(tx, submissions, _RECEIVED, received_rows)
-        chain.raise_held_to(tx, device, fresh)
+    add_all(tx, envelopes, _SEALED, rows)
+    chain.raise_held_to(tx, device, standing.held_to, fresh, before)
     if named:
         blobs.expect(tx, area, [(one["hash"], one["size"]) for one in named])
         once = {(one["hash"], one["counter"]): one for one in named}
         blobs.name(tx, list(once.values()))
+    said = _answer(tx, device, brought, standing.epoch, known=here)
+    counters = [row[2] for row in rows]
     tx.execute(
-        _KEEP_BATCH,
+        _KEEP,
         {
             "area": area,
             "device": name,
-            "batch": batch,
+            "batch": brought.batch,
             "sequence": sequence,
             "received_ms": at_ms,
             "digest": brought.digest,
-            "count": len(received_rows),
+            "count": len(rows),
+            "first": min(counters, default=0),
+            "last": max(counters, default=0),
+            "unchecked": len(rows),
             "by": brought.by,
+            "reply": json.dumps(said),
         },
-    )
-    said = _answer(tx, device, brought)
-    tx.execute(
-        _KEEP_REPLY, {"area": area, "device": name, "batch": batch, "reply": json.dumps(said)}
     )
     return said
 
 
-_SEALED = ("area", "device", "counter", "hash", "prev", "fork", "received_ms", "sealed")
-_RECEIVED = (
-    "area",
-    "device",
-    "counter",
-    "hash",
-    "sequence",
-    "batch",
-    "state",
-    "problem",
-    "instance_id",
-    "parent",
-    "form",
-    "version",
-    "form_hash",
-    "made",
-    "received_ms",
-)
+_SEALED = ("area", "device", "counter", "hash", "prev", "problem", "sequence", "sealed")
 # These run at every round: built once, as building one costs more than to run it.
-_KEEP_BATCH, _KEEP_REPLY = insert(batches), insert(replies)
+_KEEP = insert(batches)
 
 
 def _said(tx: Tx, device: Device, brought: Brought) -> dict[str, Any] | None:
@@ -257,33 +221,35 @@ def _said(tx: Tx, device: Device, brought: Brought) -> dict[str, Any] | None:
     return found
 
 
-_REPLY = (
-    select(replies.c.reply, batches.c.digest)
-    .join(
-        batches,
-        (batches.c.area == replies.c.area)
-        & (batches.c.device == replies.c.device)
-        & (batches.c.batch == replies.c.batch),
-    )
-    .where(
-        replies.c.area == bindparam("area"),
-        replies.c.device == bindparam("device"),
-        replies.c.batch == bindparam("batch"),
-    )
+_REPLY = select(batches.c.reply, batches.c.digest).where(
+    batches.c.area == bindparam("area"),
+    batches.c.device == bindparam("device"),
+    batches.c.batch == bindparam("batch"),
 )
 
 
-def _answer(tx: Tx, device: Device, brought: Brought) -> dict[str, Any]:
-    """What the server holds now of this batch: read back, not remembered."""
+def _answer(
+    tx: Tx, device: Device, brought: Brought, epoch: str, *, known: Container[str]
+) -> dict[str, Any]:
+    """What the server holds now of this batch: read back, not remembered.
+
+    `known` are the hashes of what was here before.
+    """
     mine = {envelope.hash for _, envelope in brought.sound}
     rows = chain.near(tx, device, [envelope.header.counter for _, envelope in brought.sound])
     held = [(one.counter, one.hash) for one in rows if one.hash in mine]
     told = list(brought.refused)
-    if held:
+    told += [
+        _refusal(one.counter, Problem(one.problem), held=True)
+        for one in rows
+        if one.problem and one.hash in mine
+    ]
+    if any(digest in known for _, digest in held):
+        # Opened already, perhaps: what came of it is told again.
         told += [
-            _refusal(counter, Problem(problem), held=True)
-            for counter, digest, problem in tx.execute(
-                _WAIT_FOR_A_PERSON,
+            _refusal(counter, Problem(INSTANCE_KNOWN), held=True)
+            for counter, digest in tx.execute(
+                _CLAIMED,
                 {
                     "area": device.area,
                     "device": device.device,
@@ -294,7 +260,7 @@ def _answer(tx: Tx, device: Device, brought: Brought) -> dict[str, Any]:
             if digest in mine
         ]
     return {
-        "epoch": current_epoch(tx),
+        "epoch": epoch,
         "held": ranges(counter for counter, _ in held),
         "count": len(held),
         "digest": held_digest(held),
@@ -302,11 +268,11 @@ def _answer(tx: Tx, device: Device, brought: Brought) -> dict[str, Any]:
     }
 
 
-_WAIT_FOR_A_PERSON = select(submissions.c.counter, submissions.c.hash, submissions.c.problem).where(
+_CLAIMED = select(submissions.c.counter, submissions.c.hash).where(
     submissions.c.area == bindparam("area"),
     submissions.c.device == bindparam("device"),
     submissions.c.counter.between(bindparam("least"), bindparam("most")),
-    submissions.c.problem.in_(HELD_FOR),
+    submissions.c.problem == INSTANCE_KNOWN,
 )
 
 
@@ -345,19 +311,6 @@ def receipted(desk: Desk, device: Device, batch: str, said: dict[str, Any]) -> O
         receipt,
         tuple(said["refused"]),
     )
-
-
-def current_epoch(tx: Tx) -> str:
-    """The history that the server is in now."""
-    return str(tx.execute(_EPOCH).scalar_one())
-
-
-_EPOCH = (
-    select(epochs.c.epoch)
-    .where(epochs.c.area == "")
-    .order_by(epochs.c.begun_ms.desc(), epochs.c.epoch)
-    .limit(1)
-)
 
 
 def opened(desk: Desk, row: Any) -> Payload:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import bindparam, select, tuple_
+from sqlalchemy import bindparam, select
 
-from schemas.envelope import is_opening, parse, parse_opening
+from schemas.envelope import is_opening, parse_opening
 from schemas.problems import Refused
 from sync_server.signatures import verify
 from sync_server.store.engine import add_if_new, as_bytes
 from sync_server.store.intake_tables import openings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from sync_server.enrol import Device
     from sync_server.store.engine import Tx
@@ -51,17 +51,6 @@ _HELD = select(openings.c.hash, openings.c.data).where(
     openings.c.device == bindparam("device"),
     openings.c.hash.in_(bindparam("sessions", expanding=True)),
 )
-
-
-def of(tx: Tx, kept: Sequence[tuple[str, str, bytes]]) -> dict[str, bytes]:
-    """What opens these envelopes, each given with its area and its device: openings by hash."""
-    wanted = {(area, device, parse(sealed).header.session) for area, device, sealed in kept}
-    rows = tx.execute(
-        select(openings.c.hash, openings.c.data).where(
-            tuple_(openings.c.area, openings.c.device, openings.c.hash).in_(sorted(wanted))
-        )
-    )
-    return {row.hash: as_bytes(row.data) for row in rows}
 
 
 def keep(tx: Tx, device: Device, brought: Mapping[str, bytes]) -> None:

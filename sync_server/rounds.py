@@ -8,15 +8,15 @@ from sqlalchemy import BigInteger, Text, bindparam, func, insert, update
 
 from schemas.messages import RoundReply
 from sync_server import blobs, chain, inspection, intake, pull
-from sync_server.intake import Outcome, current_epoch
+from sync_server.intake import Outcome
 from sync_server.pull import Cursor
-from sync_server.store.engine import last_sequence
 from sync_server.store.intake_tables import devices, epochs
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from schemas.messages import RoundRequest
+    from sync_server.chain import Standing
     from sync_server.desk import Desk
     from sync_server.enrol import Device
     from sync_server.store.engine import Tx
@@ -42,10 +42,13 @@ def meet(
     fresh_epoch = desk.new_id().replace("-", "")[:12]
 
     def take(tx: Tx) -> dict[str, Any]:
-        said = intake.store_batch(tx, device, brought, at_ms) if brought else {}
-        if cursor and _was_restored(tx, device, cursor):
+        standing = chain.standing(tx, device)
+        if cursor and _was_restored(standing, cursor):
             why = f"{device.device} holds the server's word for more than the server has"
             tx.execute(insert(epochs).values(area="", epoch=fresh_epoch, begun_ms=at_ms, why=why))
+            # What it brings now is held, and receipted, in the new history.
+            standing = standing._replace(epoch=fresh_epoch)
+        said = intake.store_batch(tx, device, brought, at_ms, standing) if brought else {}
         tx.execute(
             _WAS_HERE,
             {
@@ -67,9 +70,8 @@ def meet(
         inspection.soon(desk, device)
 
     def look(tx: Tx) -> RoundReply:
-        epoch = current_epoch(tx)
+        epoch, _, held_to = chain.standing(tx, device)
         after = cursor.sequence if cursor and cursor.epoch == epoch else 0
-        held_to = chain.held_to(tx, device)
         page: list[dict[str, Any]] = []
         reached, more, waits = after, False, inspection.Count(0, 0)
         if request.page:
@@ -111,10 +113,8 @@ _WAS_HERE = (
 )
 
 
-def _was_restored(tx: Tx, device: Device, cursor: Cursor) -> bool:
+def _was_restored(standing: Standing, cursor: Cursor) -> bool:
     """Whether the server once held more than now, by its own word."""
-    if cursor.epoch != current_epoch(tx):
+    if cursor.epoch != standing.epoch:
         return False
-    if cursor.sequence > last_sequence(tx, device.area):
-        return True
-    return cursor.held_to > chain.held_to(tx, device)
+    return cursor.sequence > standing.sequence or cursor.held_to > standing.held_to

@@ -6,6 +6,7 @@ import queue
 import threading
 import time
 from concurrent.futures import Future
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -22,7 +23,6 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
-    select,
     text,
     update,
 )
@@ -160,14 +160,17 @@ class Store:
 
     def _commit(self, group: list[_Work]) -> None:
         said: list[tuple[_Work, Any, BaseException | None]] = []
+        alone = len(group) == 1
         try:
             with self.engine.begin() as tx:
                 for one in group:
                     try:
-                        with tx.begin_nested():
+                        # One alone needs no savepoint: what it raises undoes the whole.
+                        with nullcontext() if alone else tx.begin_nested():
                             said.append((one, one.do(tx), None))
                     except Exception as error:  # the caller that waits is told
-                        if isinstance(error, errors.OperationalError) and _is_full(error):
+                        full = isinstance(error, errors.OperationalError) and _is_full(error)
+                        if alone or full:
                             raise
                         said.append((one, None, error))
         except BaseException as error:  # noqa: BLE001  every caller that waits is told
@@ -239,11 +242,6 @@ def next_sequence(tx: Tx, area: str, count: int = 1) -> int:
     return int(raised) - count + 1
 
 
-def last_sequence(tx: Tx, area: str) -> int:
-    """The last place given in the area, 0 if none."""
-    return int(tx.execute(_LAST, {"of_area": area}).scalar() or 0)
-
-
 # These run at every round: built once, as building one costs more than to run it.
 _RAISE = (
     update(sequences)
@@ -251,7 +249,6 @@ _RAISE = (
     .values(value=sequences.c.value + bindparam("more"))
     .returning(sequences.c.value)
 )
-_LAST = select(sequences.c.value).where(sequences.c.area == bindparam("of_area"))
 
 
 def add_all(tx: Tx, table: Table, names: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:

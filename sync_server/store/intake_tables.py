@@ -12,7 +12,6 @@ from sqlalchemy import (
     String,
     Table,
     Text,
-    or_,
 )
 
 from sync_server.store.engine import metadata
@@ -100,11 +99,12 @@ envelopes = Table(
     Column("counter", BigInteger, primary_key=True),
     _key("hash"),
     Column("prev", String(64), nullable=False),
-    Column("fork", Boolean, nullable=False, default=False),
-    Column("received_ms", BigInteger, nullable=False),
+    Column("problem", String(32), nullable=False, default=""),
+    Column("sequence", BigInteger, nullable=False),
     Column("sealed", LargeBinary, nullable=False),
 )
-"""What came, byte for byte. At most one row of a (device, counter) is not a fork."""
+"""What came, byte for byte. `problem`: why it does not fit into the device's chain, as of a fork;
+at most one row of a (device, counter) has none. `sequence` is that of the batch that brought it."""
 
 openings = Table(
     "openings",
@@ -139,21 +139,20 @@ submissions = Table(
     Index("submissions_by_batch", "area", "device", "batch"),
     Index("submissions_by_instance", "area", "instance_id"),
 )
-"""What the envelopes say. States: received (waits to be opened and checked), checked, refused,
+"""What the envelopes say, one row each from when it was opened and checked. States: checked, refused,
 parked (waits for a form or a key), held (waits for a person), returned."""
 
-_WAITS = or_(submissions.c.state == "received", submissions.c.state == "parked")
+_PARKED = submissions.c.state == "parked"
 # Only what waits is in it: it stays small however many there are.
 Index(
-    "submissions_waiting",
+    "submissions_parked",
     submissions.c.area,
-    submissions.c.state,
     submissions.c.sequence,
     submissions.c.device,
     submissions.c.counter,
     submissions.c.hash,
-    sqlite_where=_WAITS,
-    postgresql_where=_WAITS,
+    sqlite_where=_PARKED,
+    postgresql_where=_PARKED,
 )
 
 attachments = Table(
@@ -178,19 +177,27 @@ batches = Table(
     Column("received_ms", BigInteger, nullable=False),
     Column("digest", String(64), nullable=False),
     Column("count", Integer, nullable=False),
+    Column("first", BigInteger, nullable=False, default=0),
+    Column("last", BigInteger, nullable=False, default=0),
+    Column("unchecked", Integer, nullable=False, default=0),
     Column("by", String(16), nullable=False),
+    Column("reply", Text, nullable=False, default=""),
 )
-"""What one device brought in one round. `by`: network, bundle, backup or door."""
+"""What one device brought in one round. `count`: envelopes that were new, with counters from `first`
+to `last`; `unchecked`: those of them that have no submission yet. `by`: network, bundle, backup or
+door. `reply`: the answer, given again word for word when the batch comes again."""
 
-replies = Table(
-    "replies",
-    metadata,
-    _area(),
-    _key("device"),
-    _key("batch"),
-    Column("reply", Text, nullable=False),
+_UNCHECKED = batches.c.unchecked > 0
+# As above: only what waits.
+Index(
+    "batches_unchecked",
+    batches.c.area,
+    batches.c.sequence,
+    batches.c.device,
+    batches.c.batch,
+    sqlite_where=_UNCHECKED,
+    postgresql_where=_UNCHECKED,
 )
-"""The answer to each batch, given again word for word when the batch comes again."""
 
 blobs = Table(
     "blobs",

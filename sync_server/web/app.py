@@ -93,6 +93,7 @@ def serve(app: Flask, *, host: str, port: int, threads: int = 8, ready: Any = No
             port=port,
             threads=threads,
             ident="",
+            recv_bytes=65_536,
             max_request_body_size=MAX_BODY + 65_536,
             # Beyond these sizes waitress would write what passes into a temporary file.
             inbuf_overflow=MAX_BODY + 65_536,

@@ -317,20 +317,29 @@ def trusted(reply, signature: str, server_key: bytes, method: str) -> bool:
 
 def state_of(desk: Desk) -> list[tuple[str, int, str, str]]:
     """(device, counter, state, problem) of every submission, in order."""
-    from sqlalchemy import select
+    from sqlalchemy import func, select
 
-    from sync_server.store.intake_tables import submissions
+    from sync_server.store.intake_tables import envelopes, submissions
 
-    return [
-        (row.device, row.counter, row.state, row.problem)
-        for row in desk.store.read(
-            lambda tx: tx.execute(
-                select(submissions).order_by(
-                    submissions.c.device, submissions.c.counter, submissions.c.received_ms
-                )
-            ).all()
-        )
-    ]
+    rows = desk.store.read(
+        lambda tx: tx.execute(
+            select(
+                envelopes.c.device,
+                envelopes.c.counter,
+                func.coalesce(submissions.c.state, "received"),
+                func.coalesce(submissions.c.problem, envelopes.c.problem),
+            )
+            .outerjoin(
+                submissions,
+                (submissions.c.area == envelopes.c.area)
+                & (submissions.c.device == envelopes.c.device)
+                & (submissions.c.counter == envelopes.c.counter)
+                & (submissions.c.hash == envelopes.c.hash),
+            )
+            .order_by(envelopes.c.device, envelopes.c.counter, envelopes.c.sequence)
+        ).all()
+    )
+    return [tuple(row) for row in rows]
 
 
 def app_of(desk: Desk) -> FlaskClient:

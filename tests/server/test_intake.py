@@ -317,6 +317,16 @@ def test_the_same_instance_in_two_envelopes_enters_once_and_the_second_is_held(d
     assert [state for _, _, state, _ in state_of(desk)] == ["checked", "held"]
 
 
+def test_one_that_was_held_for_a_person_is_told_of_when_it_comes_again(tablet):
+    twice = [tablet.seal(instance="uuid:x"), tablet.seal(instance="uuid:x")]
+    tablet.round(twice, "b1")
+    told = tablet.round(twice, "b2")
+    assert [(one["counter"], one["problem"]["code"]) for one in told.refused] == [
+        (2, "instance-known")
+    ]
+    assert receipted(told) == [1, 2]
+
+
 def test_many_devices_at_once_are_each_taken_in_once(desk, client, visits):
     tablets = [enrolled(desk, client, visits.hash, area=f"a{n % 2}") for n in range(4)]
     work = [(one, [[one.seal() for _ in range(3)] for _ in range(3)]) for one in tablets]
@@ -389,6 +399,33 @@ def test_a_server_restored_from_an_old_backup_is_noticed_and_fed_again(tmp_path,
     assert [state for _, _, state, _ in state_of(restored)] == ["checked"] * 3
     # The new epoch is begun once, not at every round.
     assert tablet.round().epoch == told.epoch
+    restored.close()
+
+
+@pytest.mark.parametrize("others", [0, 9])
+def test_a_restored_server_is_noticed_by_a_device_that_brings_more(tmp_path, clock, others):
+    """However many others came first, so that the server gave places away again."""
+    from tests.server.conftest import publish as put
+
+    live, backup = tmp_path / "live.db", tmp_path / "backup.db"
+    desk = a_desk(f"sqlite:///{live}", clock)
+    published = put(desk, "visit.md", form(), {})
+    tablet, other = (enrolled(desk, app_of(desk), published.hash) for _ in range(2))
+    with sqlite3.connect(live) as source, sqlite3.connect(backup) as copy:
+        source.backup(copy)
+    source.close()
+    copy.close()
+    tablet.round([tablet.seal()], "b1")
+    tablet.acknowledged = 1
+    desk.close()
+
+    restored = a_desk(f"sqlite:///{backup}", clock, desk.keys)
+    tablet.client = other.client = app_of(restored)
+    for number in range(others):
+        other.round([other.seal()], f"b{number}")
+    told = tablet.round([tablet.seal()], "b2")
+    assert told.epoch != "first"
+    assert told.again == ((1, 1),)
     restored.close()
 
 

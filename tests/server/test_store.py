@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import UniqueConstraint, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from sync_server.store.engine import last_sequence, metadata, next_sequence, open_store
+from sync_server.store.engine import add_all, metadata, next_sequence, open_store
 from sync_server.store.intake_tables import epochs, facts
 
 
@@ -92,9 +92,21 @@ def test_places_are_given_without_gaps_in_the_order_of_commits(store):
         thread.start()
     for thread in threads:
         thread.join()
-    assert store.read(lambda tx: last_sequence(tx, "north")) == 40
     assert store.transaction(lambda tx: next_sequence(tx, "north", 5)) == 41
-    assert store.read(lambda tx: last_sequence(tx, "south")) == 0
+    assert store.transaction(lambda tx: next_sequence(tx, "south")) == 1
+
+
+def test_however_many_rows_are_added_at_once_each_is_there_as_it_was(store):
+    rows = [("", f"name {number}", f"value {number}") for number in range(12_345)]
+    store.transaction(lambda tx: add_all(tx, facts, ("area", "name", "value"), rows))
+    found = store.read(
+        lambda tx: tx.execute(select(facts.c.area, facts.c.name, facts.c.value)).all()
+    )
+    assert sorted(tuple(one) for one in found) == sorted(rows)
+    with pytest.raises(IntegrityError):
+        store.transaction(lambda tx: add_all(tx, facts, ("name", "area", "value"), [rows[0]] * 2))
+    store.transaction(lambda tx: add_all(tx, facts, ("area", "name", "value"), []))
+    assert noted(store) == len(rows)
 
 
 def test_two_that_decide_on_what_they_read_never_both_decide(store):
