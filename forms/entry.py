@@ -679,23 +679,9 @@ class Entry:
 
     def _reshaped(self, parent: Cell, definition: Definition) -> None:
         """The repeat has more or fewer instances: who reads it or anything in it looks again."""
-        depth = len(definition.path)
-        for inside in definition.within():
-            for rule in self.form.graph.readers.get(inside.path, ()):
-                target = rule.target
-                inner = target.path[:depth] == definition.path
-                if inner and not rule.compiled.crosses and inside is not definition:
-                    continue
-                if rule.compiled.crosses and target.repeats_above:
-                    nodes = below(self.root, target.path[1:])
-                else:
-                    climb, names = self._route(parent.defn, target)
-                    here = parent
-                    for _ in range(climb):
-                        here = here.parent or here  # type: ignore[assignment]
-                    nodes = below(here, names)
-                for node in nodes:
-                    self._wait(rule, node)
+        for way in self.form.graph.to_counters[definition]:
+            for node in way.ends(parent, self.root):
+                self._wait(way.reader, node)
 
     def _counted(self) -> bool:
         """Instances that a count asks for are there. Says whether any had to be made."""
@@ -901,8 +887,8 @@ class Entry:
         if answered_node is not None:
             fault = self.fault(answered_node)
         return Changed(
-            tuple(ref_of(node) for node in seen),
-            tuple(ref_of(node) for node in self._added),
+            tuple(map(ref_of, seen)),
+            tuple(map(ref_of, self._added)),
             tuple(self._removed),
             fault,
         )

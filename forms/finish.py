@@ -110,6 +110,10 @@ def _namespaces(form: Form, root: Cell) -> str:
 def _write(node: Cell, out: list[str], extra: str, *, everything: bool) -> None:
     definition = node.defn
     tag = f"{definition.prefix}:{definition.name}" if definition.prefix else definition.name
+    if not (node.children or node.attrs or extra):
+        text = node.text.translate(_TEXT) if node.text else ""
+        out.append(f"<{tag}>{text}</{tag}>" if text else f"<{tag} />")
+        return
     out.append(f"<{tag}{extra}")
     for attribute in node.attrs.values():
         if not attribute.text and attribute.defn.calculate is None and not everything:

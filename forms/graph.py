@@ -91,6 +91,29 @@ class Ways(dict["Definition", tuple[Way[R], ...]]):
         return made
 
 
+class Counters(dict["Definition", tuple[Way[Rule], ...]]):
+    """From each repeat the ways, from above its instances, to those who see it grow and shrink:
+    who reads it or anything in it, but for what only looks at its own instance.
+    """
+
+    def __init__(self, readers: Mapping[Path, Sequence[Rule]]) -> None:
+        super().__init__()
+        self._readers = readers
+
+    def __missing__(self, repeat: Definition) -> tuple[Way[Rule], ...]:
+        assert repeat.parent is not None
+        depth = len(repeat.path)
+        found: dict[Rule, None] = {}
+        for inside in repeat.within():
+            for rule in self._readers.get(inside.path, ()):
+                inner = rule.target.path[:depth] == repeat.path
+                if not inner or rule.compiled.crosses or inside is repeat:
+                    found[rule] = None
+        made = tuple(Way(repeat.parent, rule) for rule in found)
+        self[repeat] = made
+        return made
+
+
 def route(source: Path, target: Path) -> tuple[int, Path]:
     """From a node at one path to those at another: so many up, then down by names."""
     shared = 0
@@ -136,6 +159,7 @@ class Graph:
         """Those whose choices change with the node: what is no longer offered is taken back."""
         self.to_readers = Ways(self.readers)
         self.to_fresh = Ways(self.fresh)
+        self.to_counters = Counters(self.readers)
         self.to_watchers = Ways(self.watchers)
         self.to_choosers = Ways(self.choosers)
 

@@ -145,6 +145,8 @@ def _gather(node: Cell, found: list[Cell]) -> None:
 
 def below(node: Cell, names: Path) -> list[Cell]:
     """All nodes reached from `node` by the names, in document order."""
+    if len(names) == 1 and names[0][0] != "@":
+        return node.kids.get(names[0], [])  # type: ignore[return-value]
     found: list[Cell] = [node]
     for name in names:
         if name.startswith("@"):

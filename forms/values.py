@@ -76,6 +76,12 @@ def browser_decimal(number: float) -> str:
 
 
 def parse_date(text: str) -> date | None:
+    if len(text) == 10 and text[4] == text[7] == "-":
+        # As nearly all are written: Python reads these itself, and what it refuses is seen below.
+        try:
+            return date.fromisoformat(text)
+        except ValueError:
+            pass
     found = _DATE.fullmatch(text)
     if not found:
         return None

@@ -226,7 +226,8 @@ def _regex(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ..
     if code.constant:
         fixed = pattern(matcher(None, None))  # type: ignore[arg-type] # a constant asks neither
         match = fixed.fullmatch if whole else fixed.search
-        return Code("b", lambda node, frame: match(bounded(text(node, frame))) is not None)
+        # Of bytes, RE2 does not count where in the text the match stands, which nobody asks here.
+        return Code("b", lambda node, frame: match(bounded(text(node, frame)).encode()) is not None)
 
     def matches(node: Node, frame: Frame) -> bool:
         found = pattern(matcher(node, frame))
