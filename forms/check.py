@@ -7,24 +7,31 @@ from typing import TYPE_CHECKING
 
 from forms.choices import values
 from forms.context import Context
-from forms.entry import Entry, Fault
+from forms.entry import INSTANCES_MAX, Entry, Fault, FaultKind
 from forms.finish import attachments as named_files
 from forms.instance import below, everything, ref_of
 from forms.markup import BadMarkup, parse
 from forms.markup import text as written
-from forms.plant import WrongForm, plant
+from forms.plant import Strange, WrongForm, plant
 from forms.values import answered, fits, parse_datetime
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
 
     from forms.form import Form
     from forms.graph import Rule
     from forms.instance import Cell
+    from forms.model import Control
 
 BYTES_MAX = 8 * 2**20
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IRRELEVANT = "it has a value though it is not relevant"
+_STRANGE = {
+    "unknown": "the form has no such node",
+    "twice": "the form has this node once only",
+    "foreign": "its namespace is none of the form's",
+    "text": "it holds text beside its nodes",
+}
 _LUCKY = frozenset({"random", "uuid", "once", "property", "version", "randomize", "pulldata"})
 
 
@@ -37,36 +44,35 @@ def check(
 ) -> tuple[Fault, ...]:
     """All faults of a finished submission, () when it is sound.
 
-    Judged are: unknown nodes, types, choices, constraints, what is required, what is present
-    though not relevant, and calculated values that do not follow. Expressions that give another
-    answer each time (random, uuid, once, ...) are exempt; today() and now() are judged at the
-    submission's own end (else start) and in its offset. Lists whose files did not come with the
-    form (an entity list as the device had it, the last saved submission) are not known here, so
-    what was chosen or worked out from them stands. With `attachments`, the files that the
-    answers name must be among them; with `instance_id`, the XML must name no other. First-load
-    events and preloads are never run; the submission is not altered. Takes at most BYTES_MAX bytes
-    and 200 levels.
+    Judged are: unknown nodes and foreign namespaces, what is left out though relevant, types,
+    choices, constraints, what is required, what is present though not relevant, calculated values
+    that do not follow, and values that the form sets and nobody is asked for. Expressions that
+    give another answer each time (random, uuid, once, ...) are exempt; today() and now() are judged
+    in the submission's own offset, at its end and its start and between them. Lists whose files did
+    not come with the form (an entity list as the device had it, the last saved submission) are not
+    known here, so what was chosen or worked out from them stands. With `attachments`, the files
+    that the answers name must be among them; with `instance_id`, the XML must name no other.
+    First-load events and preloads are never run; the submission is not altered. Takes at most
+    BYTES_MAX bytes and 200 levels.
     """
     if len(xml) > BYTES_MAX:
         return (Fault("", "size", f"it has {len(xml):,} bytes; {BYTES_MAX:,} is the most"),)
     try:
         root = parse(xml, what="the submission", bytes_max=BYTES_MAX)
-        strange: list[tuple[str, str]] = []
+        strange = Strange(form)
         planted = plant(form, root, strange)
     except (BadMarkup, WrongForm) as fault:
         return (Fault("", "form", str(fault)),)
     found: list[Fault] = []
-    said = root.get("id")
-    if said is not None and form.id and said != form.id:
-        found.append(Fault("", "form", f"it is of the form {said!r}, not {form.id!r}"))
-    found.extend(
-        Fault(ref, "unknown", "the form has no such node")
-        if why == "unknown"
-        else Fault(ref, "unknown", "the form has this node once only")
-        for ref, why in strange
-    )
+    for name, wanted in (("id", form.id), ("version", form.version)):
+        said = root.get(name)
+        if said is not None and wanted and said != wanted:
+            found.append(Fault("", "form", f"its {name} is {said!r}; the form's is {wanted!r}"))
+    found.extend(Fault(ref, "unknown", _STRANGE[why]) for ref, why in strange.found)
     judged = Judged(form, planted)
     found.extend(judged.faults())
+    known = {fault.ref for fault in found}
+    found.extend(fault for fault in judged.left_out(strange.lacking) if fault.ref not in known)
     if attachments is not None:
         here = set(attachments)
         found.extend(
@@ -86,8 +92,9 @@ class Judged:
 
     def __init__(self, form: Form, root: Cell) -> None:
         self.form = form
-        moment = _moment(form, root)
-        self.timed = moment is not None
+        moments = _moments(form, root)
+        moment = moments[0] if moments else None
+        self.moments = moments
         self.absent = form.absent
         at = moment or EPOCH
         zone = at.tzinfo or UTC
@@ -137,7 +144,62 @@ class Judged:
                 if node.text and node.relevant and node not in given:
                     found.extend(self._chosen(node))
         found.extend(entry.faults())
+        found.extend(self._given_by_form(answers))
+        found.extend(self._miscounted())
+        own = below(entry.root, form.instance_id.path[1:])
+        if not own or not own[0].text:
+            found.append(Fault(form.instance_id.ref, "required", "every submission has an id"))
         return found
+
+    def _given_by_form(self, answers: list[Cell]) -> Iterator[Fault]:
+        """What the form sets once and for all, and nobody can change."""
+        fixed = self.form.fixed
+        for node in answers:
+            texts = fixed.get(node.defn)
+            if texts is None or node.text in texts or not node.relevant:
+                continue
+            kind = node.defn.type
+            if not any(self._same(node.text, text, kind) for text in texts):
+                told = " or ".join(map(repr, sorted(texts)))
+                reason = f"it holds {node.text!r}; the form sets {told}, and nobody is asked"
+                yield Fault(ref_of(node), "calculate", reason)
+
+    def _miscounted(self) -> Iterator[Fault]:
+        """Repeats with fewer instances than their count makes, or with more than it can ever make.
+
+        More than a count that answers decide is sound: a count that was lowered takes no instance
+        away.
+        """
+        entry = self.entry
+        for definition in self.form.counted:
+            control = definition.repeat
+            assert control is not None
+            count = control.count
+            assert count is not None
+            if (
+                definition.relevant is not None
+                or count.volatile
+                or not count.instances.isdisjoint(self.absent)
+            ):
+                continue
+            constant = _constant(self.form, control)
+            for parent in below(entry.root, definition.path[1:-1]):
+                if not parent.relevant:
+                    continue
+                have = len(parent.kids.get(definition.name, ()))
+                number = min(entry._count(control, parent, definition), INSTANCES_MAX)  # noqa: SLF001 - one engine
+                if have < number or (constant and have > number):
+                    reason = f"it has {have} instances; the count makes {number}"
+                    kind: FaultKind = "missing" if have < number else "unknown"
+                    yield Fault(f"{ref_of(parent)}/{definition.name}", kind, reason)
+
+    def left_out(self, lacking: list[Cell]) -> Iterator[Fault]:
+        """Relevant questions that are not even there as blank."""
+        for top in lacking:
+            for node in everything(top):
+                definition = node.defn
+                if node.relevant and not definition.children and not definition.is_attribute:
+                    yield Fault(ref_of(node), "missing", "it is left out though it is relevant")
 
     def _keeps(self, rule: Rule, node: Cell) -> bool:
         """Whether the value given stands, because no second working out would give it again:
@@ -147,9 +209,28 @@ class Judged:
         compiled = rule.compiled
         if not compiled.instances.isdisjoint(self.absent):
             return True
-        if compiled.volatile and not (self.timed and not (compiled.functions & _LUCKY)):
+        if compiled.volatile and (compiled.functions & _LUCKY or self._in_time(rule, node)):
             return True
         return self._excused(node) and bool(node.text)
+
+    def _in_time(self, rule: Rule, node: Cell) -> bool:
+        """Whether a value that hangs on the clock can have been worked out during the interview:
+        nothing works it out again just because time goes on.
+
+        It lies between what it is at the start and at the end. Where both are not known, today()
+        is the day of the one that is, and now() is anything.
+        """
+        if not self.moments or (len(self.moments) == 1 and "now" in rule.compiled.functions):
+            return True
+        entry = self.entry
+        told = []
+        for moment in self.moments:
+            entry._moment = moment  # noqa: SLF001 - one engine
+            told.append(entry._worked_out(rule.compiled, node))  # noqa: SLF001 - one engine
+        entry._moment = self.moments[0]  # noqa: SLF001 - one engine
+        last, first = told[0], told[-1]
+        # An hour that passed midnight is later and yet smaller: nothing is known of it then.
+        return _between(first, node.text, last) or _after(first, last)
 
     def _excused(self, node: Cell) -> bool:
         control = node.defn.control
@@ -175,11 +256,37 @@ class Judged:
         ]
 
 
-def _moment(form: Form, root: Cell) -> datetime | None:
-    """The submission's own time: its end, else its start, else None."""
+def _constant(form: Form, control: Control) -> bool:
+    """Whether a repeat's count is the same in every entry."""
+    count = control.count
+    if control.count_path is not None:
+        # pyxform keeps a count that is no question's in a node of its own.
+        count = form.by_path[control.count_path].calculate
+    return count is not None and not (count.reads or count.instances or count.volatile)
+
+
+def _moments(form: Form, root: Cell) -> tuple[datetime, ...]:
+    """The submission's own end and start, as far as it tells them."""
+    found = []
     for definition in form.timestamps:
-        for node in below(root, definition.path[1:]):
+        for node in below(root, definition.path[1:])[:1]:
             moment = parse_datetime(node.text.strip(), UTC)
             if moment is not None:
-                return moment
-    return None
+                found.append(moment)
+    return (found[0], found[-1]) if len(found) > 1 else tuple(found)
+
+
+def _between(first: str, text: str, last: str) -> bool:
+    if text in {first, last}:
+        return True
+    try:
+        return float(first) <= float(text) <= float(last)
+    except ValueError:
+        return len(first) == len(text) == len(last) and first <= text <= last
+
+
+def _after(first: str, last: str) -> bool:
+    try:
+        return float(first) > float(last)
+    except ValueError:
+        return first > last

@@ -50,6 +50,7 @@ FaultKind = Literal[
     "irrelevant",
     "calculate",
     "unknown",
+    "missing",
     "attachment",
     "form",
     "size",

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 _LISTED = re.compile(r"""^\s*instance\((['"])(.+?)\1\)/([\w./-]+?)\s*(?:\[.*)?$""", re.DOTALL)
 _ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*"|'[^']*')""")
 OPENROSA = "http://openrosa.org/xforms"
+XFORMS = "http://www.w3.org/2002/xforms"
 LAST_SAVED = "jr://instance/last-saved"
 
 
@@ -199,6 +200,45 @@ class Form:
             for one in self.preloads
             if one.preload == "timestamp" and one.preload_parameters == which
         )
+
+    @cached_property
+    def homes(self) -> frozenset[str]:
+        """How the names of a submission's nodes may begin: "{uri" of each namespace, or ""."""
+        uris = {one.namespace for one in self.questions} | {XFORMS, OPENROSA}
+        return frozenset({"", *(f"{{{uri}" for uri in uris if uri)})
+
+    @cached_property
+    def fixed(self) -> dict[Definition, frozenset[str]]:
+        """What is written into nodes that nobody is asked for, and no rule, action or preload sets.
+
+        What stands directly in meta is the client's; of attributes, only those that say something
+        are here.
+        """
+        targets = {one.target for one in self.actions}
+        for top in self.controls:
+            for control in top.within():
+                targets.update(one.target for one in control.actions)
+        texts: dict[Definition, set[str]] = {}
+        waiting = [self.root.seed] if self.root.seed is not None else []
+        waiting += [one.template for one in self.repeats if one.template is not None]
+        while waiting:
+            seed = waiting.pop()
+            waiting.extend(seed.children)
+            if not seed.definition.children:
+                texts.setdefault(seed.definition, set()).add(seed.text)
+            for attribute, text in seed.attributes:
+                if text:
+                    texts.setdefault(attribute, set()).add(text)
+        return {
+            one: frozenset(said)
+            for one, said in texts.items()
+            if one.calculate is None
+            and not one.preload
+            and one.path not in targets
+            and (one.control is None or not one.control.asks)
+            and one.parent is not self.meta
+            and not (one.is_attribute and one.parent is self.root)
+        }
 
     @property
     def datasets(self) -> frozenset[str]:

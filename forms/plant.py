@@ -17,13 +17,26 @@ class WrongForm(ValueError):
     """The saved entry or submission is not of this form; nothing was changed."""
 
 
-def plant(form: Form, root: Element, strange: list[tuple[str, str]] | None = None) -> Cell:
-    """Saved XML as nodes of the form. What the form does not know is put into `strange`
-    (ref, why), or left out where there is no such list. Raises WrongForm.
+class Strange:
+    """What a submission has that its form has not, and what it lacks."""
+
+    def __init__(self, form: Form) -> None:
+        self.homes = form.homes
+        self.found: list[tuple[str, str]] = []
+        """(ref, why), why being one of "unknown", "twice", "foreign" and "text"."""
+        self.lacking: list[Cell] = []
+        """What stands, blank, for the nodes that are left out."""
+
+
+def plant(form: Form, root: Element, strange: Strange | None = None) -> Cell:
+    """Saved XML as nodes of the form. What the form does not know is put into `strange`, or left
+    out where there is none. Raises WrongForm.
     """
     if local(root) != form.root.name:
         raise WrongForm(f"its data is <{local(root)}>; the form's is <{form.root.name}>")
     made = _planted(form.root, root, None, strange)
+    if strange is not None and str(root.tag).rpartition("}")[0] not in strange.homes:
+        strange.found.append((ref_of(made), "foreign"))
     meta = next((kid for kid in kids(root) if local(kid) == "meta"), None)
     if (
         form.dialect.webforms
@@ -34,7 +47,7 @@ def plant(form: Form, root: Element, strange: list[tuple[str, str]] | None = Non
         for other in list(made.kids.get("meta", ())):
             remove(other)  # type: ignore[arg-type]
     if form.root.seed is not None:
-        _completed(made, form.root.seed, blank=strange is not None)
+        _completed(made, form.root.seed, None if strange is None else strange.lacking)
     return made
 
 
@@ -44,37 +57,44 @@ def _space(element: Element) -> str:
 
 
 def _planted(
-    definition: Definition,
-    element: Element,
-    parent: Cell | None,
-    strange: list[tuple[str, str]] | None,
+    definition: Definition, element: Element, parent: Cell | None, strange: Strange | None
 ) -> Cell:
     if not definition.children:
         made = Cell(definition, element.text or "", parent)
         if definition.attributes:
             _labelled(made, element)
         if len(element) and strange is not None:
-            strange.extend((f"{ref_of(made)}/{local(kid)}", "unknown") for kid in kids(element))
+            strange.found.extend(
+                (f"{ref_of(made)}/{local(kid)}", "unknown") for kid in kids(element)
+            )
         return made
     made = Cell(definition, "", parent)
     if definition.attributes:
         _labelled(made, element)
     by_name = definition.by_name
     children, table = made.children, made.kids
+    if strange is not None and element.text and not element.text.isspace():
+        strange.found.append((ref_of(made), "text"))
     for kid in kids(element):
         # Nearly all are named without a namespace.
         inner = by_name.get(kid.tag) or by_name.get(local(kid))
         if inner is None:
             if strange is not None:
-                strange.append((f"{ref_of(made)}/{local(kid)}", "unknown"))
+                strange.found.append((f"{ref_of(made)}/{local(kid)}", "unknown"))
             continue
         name = inner.name
         siblings = table.get(name)
         if siblings is not None and inner.repeat is None and not inner.several:
             if strange is not None:
-                strange.append((f"{ref_of(made)}/{name}", "twice"))
+                strange.found.append((f"{ref_of(made)}/{name}", "twice"))
             continue
         grown = _planted(inner, kid, made, strange)
+        if strange is not None:
+            # Else it was found by its local name alone.
+            if kid.tag != name and str(kid.tag).rpartition("}")[0] not in strange.homes:
+                strange.found.append((ref_of(grown), "foreign"))
+            if kid.tail and not kid.tail.isspace():
+                strange.found.append((ref_of(made), "text"))
         children.append(grown)
         if siblings is None:
             table[name] = [grown]
@@ -92,9 +112,9 @@ def _labelled(node: Cell, element: Element) -> None:
             node.attrs[attribute.name] = Cell(attribute, str(value), node)
 
 
-def _completed(node: Cell, seed: Seed, *, blank: bool) -> None:
+def _completed(node: Cell, seed: Seed, lacking: list[Cell] | None) -> None:
     """Nodes that a submission leaves out (they were not relevant) are there again: as the form
-    begins, or `blank` where it is only to be judged.
+    begins, or blank, and noted as `lacking`, where it is only to be judged.
     """
     definition = seed.definition
     for attribute in definition.attributes.values():
@@ -106,12 +126,14 @@ def _completed(node: Cell, seed: Seed, *, blank: bool) -> None:
             continue
         found = node.kids.get(inner.name)
         if not found:
-            grown = grow(below, None, blank=blank)
+            grown = grow(below, None, blank=lacking is not None)
             grown.parent = node
             insert(node, grown)
+            if lacking is not None:
+                lacking.append(grown)
         elif inner.children or inner.attributes:
-            _completed(found[0], below, blank=blank)  # type: ignore[arg-type]
+            _completed(found[0], below, lacking)  # type: ignore[arg-type]
     for inner in definition.children:
         if inner.repeat is not None and inner.template is not None:
             for one in node.kids.get(inner.name, ()):
-                _completed(one, inner.template, blank=blank)  # type: ignore[arg-type]
+                _completed(one, inner.template, lacking)  # type: ignore[arg-type]
