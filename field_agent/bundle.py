@@ -22,7 +22,7 @@ from field_agent.trouble import Missing
 from schemas import bundle as layout
 from schemas.messages import unpack_reply
 from schemas.problems import Refused
-from schemas.signing import REPLY_INFO, bundle_bytes
+from schemas.signing import REPLY_INFO, bundle_bytes, pass_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,7 @@ def pack(store: Store, file: Path, *, new_id: Callable[[], str], now_ms: int) ->
     with private_file(fresh) as out:
         header = {"device": who.device, "area": who.area, "server": who.fingerprint, "made": now_ms}
         writer = layout.Writer(out, layout.BUNDLE, header)
+        writer.add(layout.PASS, store.vault.sign(pass_bytes(writer.opening)))
         entries = 0
         rounds: list[dict[str, Any]] = []
         for outgoing in _rounds(store, new_id, now_ms):

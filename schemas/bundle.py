@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -19,9 +20,10 @@ VERSION = 1
 BUNDLE, REPLY, RELAY = 1, 2, 3
 """What the file is: of a device, for a device, many of either."""
 
-END, ROUND, BLOB, SEALED_REPLY, WHOLE = 0, 1, 2, 3, 4
+END, ROUND, BLOB, SEALED_REPLY, WHOLE, PASS = 0, 1, 2, 3, 4, 5
 """What a frame is: the end; a round's request; a blob (32-byte hash, bytes); a round's reply sealed
-to the device's box; a whole bundle or reply."""
+to the device's box; a whole bundle or reply; the device's signature over the file's opening, which lets
+a server know the beginning of a bundle that comes in pieces."""
 
 MAX_HEADER = 65_536
 MAX_FRAME = 256 * 1024 * 1024
@@ -66,7 +68,8 @@ class Writer:
     def __init__(self, out: BinaryIO, kind: int, header: dict[str, Any]) -> None:
         self._out = out
         self._hash = hashlib.sha256()
-        self._write(start(kind, header))
+        self.opening = start(kind, header)
+        self._write(self.opening)
 
     def _write(self, data: bytes) -> None:
         self._hash.update(data)
@@ -146,3 +149,20 @@ class Reader:
             if kind == END:
                 return
             yield kind, self._exactly(length, digest)
+
+
+def passed(beginning: bytes) -> tuple[Opening, bytes]:
+    """The opening of a bundle and the PASS that follows it, of the file's first bytes.
+
+    Raises `Refused` where they are not there.
+    """
+    source = io.BytesIO(beginning)
+    magic, version, kind, length = _START.unpack(source.read(_START.size).ljust(_START.size))
+    if (magic, version, kind) != (MAGIC, VERSION, BUNDLE) or length > MAX_HEADER:
+        raise Refused("malformed", "not the beginning of a bundle")
+    text = source.read(length)
+    frame_kind, size = _FRAME.unpack(source.read(_FRAME.size).ljust(_FRAME.size))
+    signature = source.read(_SIGNATURE)
+    if (frame_kind, size, len(signature)) != (PASS, _SIGNATURE, _SIGNATURE):
+        raise Refused("malformed", "the bundle does not begin with its pass")
+    return Opening(kind, load_json(text), beginning[: _START.size + length]), signature

@@ -104,6 +104,11 @@ def bundle_bytes(sha256: bytes) -> bytes:
     return b"offline-registration bundle v1\n" + sha256.hex().encode()
 
 
+def pass_bytes(opening: bytes) -> bytes:
+    """What a bundle's PASS signs: its opening, so that a server knows the device by it."""
+    return b"offline-registration carried v1\n" + hashlib.sha256(opening).hexdigest().encode()
+
+
 def enrol_bytes(server_prefix: str, key: bytes, box: bytes) -> bytes:
     """What HMAC-SHA256 with the code's secret covers, so that nobody between swaps the key."""
     return b"\n".join(

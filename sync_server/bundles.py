@@ -27,8 +27,6 @@ from sync_server.chain import current_epoch
 from sync_server.signatures import seal_to_box, verify
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from schemas.messages import RoundReply
     from sync_server.desk import Desk
     from sync_server.enrol import Device
@@ -140,41 +138,3 @@ def _take_blob(desk: Desk, device: Device, data: bytes) -> int:
             raise
         return 0  # No envelope that was taken names it.
     return 1
-
-
-def write_relay(out: BinaryIO, inside: Iterable[bytes], *, made_ms: int) -> int:
-    """Puts whole bundles (or replies), still sealed, into one file; relays are emptied into it.
-
-    Raises `Refused` where one of them is damaged; needs no key and reads nothing inside.
-    """
-    writer = Writer(out, RELAY, {"made": made_ms})
-    count = 0
-    for data in inside:
-        reader = Reader(io.BytesIO(data))
-        whole = (
-            [content for kind, content in reader.frames() if kind == WHOLE]
-            if reader.opening.kind == RELAY
-            else [data]
-        )
-        for one in whole:
-            writer.add(WHOLE, one)
-            count += 1
-    writer.end(lambda _: bytes(64))
-    return count
-
-
-def split_relay(source: BinaryIO) -> Iterator[tuple[str, bytes]]:
-    """The files inside a relay, each with a name: its device and what it is."""
-    reader = Reader(source)
-    if reader.opening.kind != RELAY:
-        raise Refused("malformed", "not a relay")
-    for number, (kind, data) in enumerate(reader.frames(), 1):
-        if kind == WHOLE:
-            inside = Reader(io.BytesIO(data)).opening
-            device = "".join(
-                letter
-                for letter in str(inside.header.get("device"))
-                if letter.isalnum() or letter == "-"
-            )
-            ending = "receipts" if inside.kind == REPLY else "bundle"
-            yield f"{number:03}-{device[:63]}.{ending}", data

@@ -545,31 +545,47 @@ def take(ctx: click.Context, file: Path, receipts: Path | None, as_json: bool) -
 
 
 @main.command()
-@click.argument("out", type=click.Path(dir_okay=False, path_type=Path))
-@click.argument(
-    "bundles", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False, path_type=Path)
+@click.argument("tray", type=click.Path(file_okay=False, path_type=Path))
+@click.argument("sticks", nargs=-1, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "--to", "url", default="", help="Pass on to the server at this address, if it answers."
 )
 @click.option(
-    "--split", is_flag=True, help="The other way: OUT is a folder for the files inside BUNDLES."
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write all that waits into one file, to be carried on to sync-server take.",
 )
-def relay(out: Path, bundles: tuple[Path, ...], split: bool) -> None:
-    """Put many agents' bundles, still sealed, into one file to carry. Needs no key."""
-    from sync_server.bundles import split_relay, write_relay
+@as_json
+def relay(tray: Path, sticks: tuple[Path, ...], url: str, out: Path | None, as_json: bool) -> None:
+    """Carry many agents' bundles, still sealed, on a supervisor's laptop.
 
-    at_ms = int(clock().timestamp() * 1000)
-    if split:
-        out.mkdir(parents=True, exist_ok=True)
-        for one in bundles:
-            with one.open("rb") as source:
-                for name, data in split_relay(source):
-                    (out / name).write_bytes(data)
-                    click.echo(str(out / name))
-        return
-    fresh = out.with_name(out.name + ".part")
-    with fresh.open("wb") as file:
-        count = write_relay(file, [one.read_bytes() for one in bundles], made_ms=at_ms)
-    fresh.replace(out)
-    click.echo(f"{count} bundles in {out}")
+    Collects the bundles on the STICKS (folders or files) into the folder TRAY, passes on what waits,
+    and puts the receipts that came back beside each bundle, as FILE.receipts. It needs no key and can
+    read nothing. Run it as often as you like: before the way to the network, and after.
+    """
+    import time
+    from dataclasses import asdict
+
+    from sync_server import relay as work
+
+    carried = work.Tray.open(tray)
+    work.collect(carried, sticks)
+    rows, trouble = [], ""
+    if url:
+        try:
+            rows = work.pass_on(carried, url, sleep=time.sleep)
+        except work.NoWay as error:
+            trouble = str(error)
+    rows = [*work.collect(carried, sticks), *(one for one in rows if one.problem)]
+    show([asdict(one) for one in rows], ("device", "state", "file", "problem"), json_too=as_json)
+    if out:
+        count = work.write(carried, out, made_ms=int(clock().timestamp() * 1000))
+        say(f"{count} bundles in {out}: sync-server take it, and give its receipts to this command")
+    say(f"{len(carried.waiting())} bundles wait in {tray}")
+    if trouble:
+        say(trouble)
+    if trouble or any(one.problem for one in rows):
+        sys.exit(REFUSED)
 
 
 @main.command()

@@ -219,6 +219,17 @@ blob_parts = Table(
     Column("data", LargeBinary, nullable=False),
 )
 
+carried = Table(
+    "carried",
+    metadata,
+    _area(),
+    _key("device"),
+    Column("hash", String(64), nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("begun_ms", BigInteger, nullable=False),
+)
+"""The one bundle of each device that a relay is bringing, or brought last; its bytes are a blob."""
+
 forms = Table(
     "forms",
     metadata,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from sync_server.desk import Desk
 
-DOORS = ("sync", "supervisor", "openrosa", "portal", "api")
+DOORS = ("sync", "carried", "supervisor", "openrosa", "portal", "api")
 """Modules of `sync_server.web`, each with `blueprint(desk) -> Blueprint`."""
 
 _HEADERS = {
