@@ -34,6 +34,9 @@ _RISK = 8
 # A second connection hides a slow link's delays. On a quick one it waits until the first has proved
 # that it carries so much, as both would be cut at the same place.
 _SLOW_S, _PROVED = 0.1, 256 * 1024
+# Over two connections so many batches lie ready, so that neither the line nor the server waits for
+# the device's disk.
+_STOCK = 2
 # How long to wait, one time after the other, for what the server is still checking.
 _CHECKING_S = (0.15, 0.3, 0.6, 0.95)
 CHUNK_MIN, CHUNK_START, CHUNK_MAX = 8 * 1024, 64 * 1024, 2 * 1024 * 1024
@@ -491,6 +494,9 @@ class Run:
         self._through = 0
         self._took_s = 0.0
         self._trouble: Unreachable | None = None
+        # Batches that are on the disk and not yet on their way, and replies that are not stored yet.
+        self._stock: list[Outgoing] = []
+        self._unheard: list[tuple[RoundReply, Outgoing]] = []
         self._records_all, self._bytes_all = self._store.waiting()
         self._bytes_all += sum(one.size - one.sent for one in self._store.attachments())
         self._began_s = means.steady_s()
@@ -559,10 +565,17 @@ class Run:
             lane = self._next()
             outgoing = lane.outgoing
             reply = self._answer(lane)
+            if reply is not None:
+                self._unheard.append((reply, outgoing))
+            if self._from_stock(lane):
+                continue
             # What was said, and what goes out next, is one commit: one wait for the disk.
             with self._store.transaction():
-                if reply is not None:
-                    bring = self._heard(reply, outgoing, bring=bring)
+                for one in self._unheard:
+                    bring = self._heard(*one, bring=bring)
+                self._unheard.clear()
+                if self._trouble or not bring:
+                    self._empty_stock()
                 further = self._further(reply, outgoing, bring=bring)
                 if further and not self._trouble:
                     self._send(bring=bring)
@@ -579,6 +592,24 @@ class Run:
                 self._means.sleep(_CHECKING_S[asked])
                 asked += 1
                 self._send(bring=bring)
+
+    def _from_stock(self, lane: _Lane) -> bool:
+        """Send at once what lies ready; whether there is more of it, so that all else can wait.
+
+        What the server said is stored then with what it says next. If this process ends before,
+        those batches go out again, and the server gives the same receipts.
+        """
+        if self._trouble or not self._stock:
+            return False
+        lane.begin(self._stock.pop(0))
+        lane.start(self._done)
+        return bool(self._stock)
+
+    def _empty_stock(self) -> None:
+        """What lies ready is not sent as it is: how much gets through at once has changed."""
+        for outgoing in self._stock:
+            self._give_up(outgoing)
+        self._stock.clear()
 
     def _heard(self, reply: RoundReply, outgoing: Outgoing, *, bring: bool) -> bool:
         """Store what the server said; whether there is sense in bringing more."""
@@ -620,23 +651,33 @@ class Run:
     def _send(self, *, bring: bool) -> None:
         """Put requests under way: one always, a second where there is enough and it helps."""
         for lane in self._ready_lanes():
-            under_way = frozenset(one.outgoing.batch for one in self._lanes if one.busy)
-            if under_way and not (bring and self._store.any_pending()):
+            busy = any(one.busy for one in self._lanes)
+            if busy and not (bring and self._store.any_pending()):
                 return
-            outgoing = prepare(
-                self._store,
-                new_id=self._means.new_id,
-                now_ms=self._means.now_ms(),
-                most=min(self._batches.size, max(BATCH_START, self._through // _RISK)),
-                page=self._pages.size,
-                bring=bring,
-                but=under_way,
-                lists=self._lists,
-            )
+            outgoing = self._prepared(bring=bring)
             self._doing = "sending entries" if outgoing.batch else "asking the server"
             lane.begin(outgoing)
             if not outgoing.batch:
                 return
+        if bring and len(self._lanes) > 1:
+            self._fill_stock()
+
+    def _fill_stock(self) -> None:
+        while len(self._stock) < _STOCK and self._store.any_pending():
+            self._stock.append(self._prepared(bring=True))
+
+    def _prepared(self, *, bring: bool) -> Outgoing:
+        on_their_way = [*(one.outgoing for one in self._lanes if one.busy), *self._stock]
+        return prepare(
+            self._store,
+            new_id=self._means.new_id,
+            now_ms=self._means.now_ms(),
+            most=min(self._batches.size, max(BATCH_START, self._through // _RISK)),
+            page=self._pages.size,
+            bring=bring,
+            but=frozenset(one.batch for one in on_their_way),
+            lists=self._lists,
+        )
 
     def _ready_lanes(self) -> Iterator[_Lane]:
         slow = self._took_s > _SLOW_S

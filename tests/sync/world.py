@@ -454,11 +454,11 @@ class Tablet:
         self.check()
         if self.receipts() != set(self.made):
             raise Broken(f"{self.name}: no receipt for {set(self.made) - self.receipts()}")
+        # What a death left unchecked is found and checked, and nothing is checked into another state.
+        inspection.inspect(self.office.desk)
         taken = [counter for counter, _ in self.office.taken_in(self.name)]
         if taken != sorted(self.made):
             raise Broken(f"{self.name}: {sorted(self.made)} made, {taken} in the registry")
-        # What a death left unchecked is found and checked, and nothing is checked into another state.
-        inspection.inspect(self.office.desk)
         wrong = [one for one in self.office.taken_in(self.name) if one[1] != "checked"]
         if wrong:
             raise Broken(f"{self.name}: not checked, or not once: {wrong}")

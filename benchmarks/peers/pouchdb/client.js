@@ -5,7 +5,7 @@ const PouchDB = require("pouchdb");
 const [folder, url, act, file] = process.argv.slice(2);
 (async () => {
   const here = new PouchDB(folder + (act === "pull" ? "/pulled" : "/local"));
-  const batch = { batch_size: 500, batches_limit: 4 };
+  const batch = { batch_size: Number(process.env.BATCH || 500), batches_limit: 4 };
   if (act === "fill") {
     const docs = fs.readFileSync(file, "utf8").trim().split("\n").map(JSON.parse);
     for (let at = 0; at < docs.length; at += 1000) await here.bulkDocs(docs.slice(at, at + 1000));
