@@ -14,15 +14,17 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from benchmarks.table import Row
-from field_agent import vault
-from field_agent.store import Record, Store
+from conflict import EXISTS, YES, Change, Dot, Write, to_json
+from field_agent import area, vault
+from field_agent.store import Store
 from schemas.envelope import CLASSIC, HYBRID, Header, Payload, envelope_hash
 from schemas.packing import Outline, pack
+from schemas.pages import Page, pack_page
 from tests.device.opening import ProgrammeKey
 from tests.device.small import HOUSEHOLD, NOW, PASSPHRASE, device
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 RECORDS = 10_000
 _FORM = (
@@ -179,23 +181,25 @@ def _records(top: Path) -> list[Row]:
     peer.execute("CREATE TABLE records (record PRIMARY KEY, kind, label, parent, body)")
     peer.execute("CREATE INDEX by_label ON records (kind, label)")
     some = [
-        Record(f"r{n}", "person", f"Person {n * 7919 % RECORDS}", "", {"name": "x" * 60, "n": n})
+        (f"r{n}", f"Person {n * 7919 % RECORDS}", {"name": "x" * 60, "n": str(n)})
         for n in range(RECORDS)
     ]
-    tablet.store.take_page("north", "e1", 1, records=some)
+    with tablet.store.transaction():
+        area.take(tablet.store, _pulled(some))
+    first = _wall(lambda: area.listed(tablet.store, limit=50))
     tablet.store.close()
     peer.execute("BEGIN")
     peer.executemany(
         "INSERT INTO records VALUES (?, ?, ?, ?, ?)",
-        [(one.record, one.kind, one.label, "", json.dumps(one.body)) for one in some],
+        [(name, "person", label, "", json.dumps(fields)) for name, label, fields in some],
     )
     peer.execute("COMMIT")
     peer.close()
 
-    def plain_all() -> list[Record]:
+    def plain_all() -> list[area.Listed]:
         db = _plain(top / "records.db")
         found = db.execute("SELECT * FROM records ORDER BY kind, label, record LIMIT 20000")
-        return [Record(*row[:4], json.loads(row[4])) for row in found]
+        return [area.Listed(*row[:3], json.loads(row[4])) for row in found]
 
     rows = []
     opened = vault.unlock(tablet.home, PASSPHRASE)
@@ -206,7 +210,7 @@ def _records(top: Path) -> list[Row]:
             _wall(
                 lambda store=store: (
                     store.append(Store.open(opened, now_ms=NOW)),
-                    store[0].records(limit=20_000),
+                    area.listed(store[0], limit=20_000),
                 )
             )
         )
@@ -225,10 +229,36 @@ def _records(top: Path) -> list[Row]:
     )
     with Store.open(opened, now_ms=NOW) as open_store:
         page = statistics.median(
-            _wall(lambda: open_store.records("person", limit=50)) for _ in range(20)
+            _wall(lambda: area.listed(open_store, "person", limit=50)) for _ in range(20)
+        )
+        one = statistics.median(
+            _wall(lambda n=n: area.record(open_store, f"r{n}")) for n in range(0, RECORDS, 500)
         )
     rows.append(Row("list 50 of them", page * 1000, "ms"))
+    rows.append(Row("look one up by its id, whole", one * 1000, "ms"))
+    rows.append(Row(f"first list after {RECORDS:,} were pulled", first, "s"))
     return rows
+
+
+def _pulled(some: list[tuple[str, str, dict[str, str]]]) -> Iterator[Page]:
+    """The records as a pull brings them."""
+    for at in range(0, len(some), 128):
+        lines = []
+        for number, (name, label, fields) in enumerate(some[at : at + 128], at + 1):
+            said = {EXISTS: YES, "label": label, **fields}
+            change = Change(
+                name,
+                "person",
+                Dot("d1", number),
+                "amina",
+                f"{NOW}-0000",
+                NOW,
+                "ab" * 32,
+                {path: Write(value) for path, value in said.items()},
+                "create",
+            )
+            lines.append((number, to_json(change).encode()))
+        yield Page(at, at + len(lines), pack_page(lines))
 
 
 _STATUS = """

@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.table import Row
-from field_agent import sync, transport, vault
+from field_agent import area, sync, transport, vault
 from field_agent.register import Desk, Interview, fill
 from field_agent.store import Identity, Store
 from schemas.messages import unpack_reply
@@ -86,8 +86,24 @@ def _rows(
         row(f"push {many:,} registrations", "push", "/s", ">= 3x", least=3),
         Row(f"the same, until all {many:,} are checked too", round(ours["checked"]), "/s"),
         row(f"pull {many:,} registrations", "pull", "/s", ">= 4x", least=4),
+        Row(
+            "the same, and the first list of them",
+            ours["listed"],
+            "/s",
+            peer.get("listed"),
+            PEER_NAME,
+            round(ours["listed"] / peer["listed"], 3) if peer else None,
+        ),
+        row(f"bytes on the wire, pull of {many:,}", "pulled", "bytes", "<= 1/4", most=0.25),
         row(f"bytes on the wire, push of {few:,}", "bytes", "bytes", "<= 1/4", most=0.25),
         row("no-op sync, bytes on the wire", "noop", "bytes", "<= 1/10", most=0.1),
+        Row(
+            "its bodies, of one request",
+            ours["bodies"],
+            "bytes",
+            goal="< 500",
+            met=ours["bodies"] < 500,
+        ),
         row(f"{slow:,} over 300 ms, 256 kbit/s", "slow", "/s", ">= 5x", least=5),
         Row(
             f"{few:,}, cut every 128 KiB, bytes to those of an uncut link",
@@ -219,8 +235,8 @@ class Ours:
             _await(f"http://127.0.0.1:{self.port}/healthz")
             yield self
 
-    def device(self, name: str, area: str = "north") -> Device:
-        told = json.loads(self.at_server("enrol-device", "--area", area, "--json"))
+    def device(self, name: str, where: str = "north") -> Device:
+        told = json.loads(self.at_server("enrol-device", "--area", where, "--json"))
         told = told[0] if isinstance(told, list) else told
         ticket = Ticket.parse(told["code"])
         home = self.folder / name
@@ -316,6 +332,10 @@ class Ours:
         found |= self._pulled(many)
         device.run(self.port)  # What the pull brought into the registry comes to it too.
         found["noop"] = self._through(device)
+        nothing = device.run(self.port)
+        if nothing.requests != 1:
+            raise RuntimeError(f"a sync without news takes more than one request: {nothing}")
+        found["bodies"] = nothing.bytes_out + nothing.bytes_in
         for name, link, count in (("bytes", {}, few), ("cut", _CUT, few)):
             other = self.device(name, "east")
             self.fill(other, count)
@@ -336,7 +356,7 @@ class Ours:
         return made.up + made.down
 
     def _pulled(self, many: int) -> dict[str, float]:
-        """What the registry makes of them, pulled by a fresh device of the area."""
+        """What the registry makes of them, pulled by devices of the area that have the forms."""
         import datetime as dt
 
         from sqlalchemy import select
@@ -345,6 +365,7 @@ class Ours:
         from sync_server.desk import open_desk, unjudging
         from sync_server.store.intake_tables import batches
 
+        reader, weigher = self.device("pull"), self.device("pull-through")
         desk = open_desk(
             self.server,
             now=lambda: dt.datetime.now(dt.UTC),
@@ -358,20 +379,22 @@ class Ours:
                 lambda tx, a=row.area, s=subject: registry.fold_batch(desk, tx, a, s)
             )
         desk.close()
-        fresh = self.device("pull", "south")
-        fresh.store.close()
         begun = time.perf_counter()
-        reader = self.device("pull-north")
+        reader.run(self.port)
         spent = time.perf_counter() - begun
-        # The device pulls as soon as it is enrolled; what enrolment alone costs is taken off.
-        begun = time.perf_counter()
-        self.device("pull-nothing", "nowhere").store.close()
-        alone = time.perf_counter() - begun
+        area.listed(reader.store, limit=100)
+        listed = time.perf_counter() - begun
         here = reader.store.status(now_ms=0).records
         if here < many:
             raise RuntimeError(f"{here} records pulled of {many}")
+        found = {
+            "pull": many / spent,
+            "listed": many / listed,
+            "pulled": self._through(weigher),
+        }
         reader.store.close()
-        return {"pull": many / max(0.001, spent - alone)}
+        weigher.store.close()
+        return found
 
     def _alone(self, count: int) -> dict[str, float]:
         """The server's own pace, until all is checked: batches of 50 that lie ready, sent by two."""
@@ -476,7 +499,9 @@ class Theirs:
             self.client(name, "fill", self.port, documents)
             spent = self.client(name, "push", self.port, batch=size)["seconds"]
             found["push"] = max(found.get("push", 0), many / spent)
-        found["pull"] = many / self.client("push-500", "pull", self.port)["seconds"]
+        told = self.client("push-500", "pull", self.port)
+        found["pull"], found["listed"] = many / told["seconds"], many / told["listed"]
+        found["pulled"] = self._through("push-500", "pull-through")[0]
         found["noop"] = self._through("push-500")[0]
         for name, link, count in (("bytes", {}, few), ("slow", _SLOW, slow), ("cut", _CUT, few)):
             part = self.folder / f"{name}.jsonl"
@@ -500,8 +525,10 @@ class Theirs:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/{name}", timeout=20) as reply:
             return float(json.load(reply)["doc_count"])
 
-    def _through(self, name: str, patience_s: int = 600, **link: Any) -> tuple[float, Any]:
+    def _through(
+        self, name: str, act: str = "push", *, patience_s: int = 600, **link: Any
+    ) -> tuple[float, Any]:
         made = Link(self.port, **link)
         with made.running() as near:
-            told = self.client(name, "push", near, patience_s=patience_s)
+            told = self.client(name, act, near, patience_s=patience_s)
         return made.up + made.down, told

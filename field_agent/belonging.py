@@ -72,6 +72,10 @@ class Belonging(Database):
         if self._ended:
             raise LeaseEnded(self._ended)
 
+    def ready(self) -> None:
+        """Raises `LeaseEnded` where what people said may not be read any more."""
+        self._ready()
+
     def renew_lease(self, lease_s: int, *, now_ms: int) -> None:
         """After a round in which the server's signed reply granted it."""
         with self.transaction():
@@ -111,6 +115,7 @@ class Belonging(Database):
                 self._write("UPDATE identity SET counter = 0, last_hash = ''")
                 for table in _OF_A_DEVICE:
                     self._write(f"DELETE FROM {table}")  # noqa: S608  the names are ours
+                self.empty_area()
             self._write(
                 "UPDATE identity SET device = ?, area = ?, server_url = ?, fingerprint = ?, "
                 "server_key = ?, epoch = ?, about = ?",
@@ -134,6 +139,13 @@ class Belonging(Database):
 
     def set_epoch(self, epoch: str) -> None:
         self._write("UPDATE identity SET epoch = ?", (epoch,))
+
+    def empty_area(self) -> None:
+        """Forget the area's pulled records, to pull them anew (a restored server, a new area)."""
+        with self.transaction():
+            for table in ("pages", "places", "records"):
+                self._write(f"DELETE FROM {table}")  # noqa: S608  the names are ours
+            self._write("DELETE FROM kept WHERE name IN ('cursor', 'folded', 'server_ms')")
 
     def put_keys(self, sealing: Sequence[SealingKey]) -> None:
         """The programme's public keys from now on, in the programme's order of preference."""

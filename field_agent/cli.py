@@ -26,6 +26,7 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scri
 
 # What is told in one sentence and ends with exit 1. By name, so that nothing is imported for it.
 TOLD = {
+    "field_agent.area": {"Unreadable"},
     "field_agent.trouble": {"Locked", "CannotSeal", "DiskFull", "Busy", "Missing", "NotEnrolled"},
     "field_agent.transport": {"Unreachable"},
     "field_agent.session": {"Open"},
@@ -533,16 +534,19 @@ def discard(device: Device, draft: str) -> None:
 @pass_device
 def records(device: Device, text: str, kind: str, limit: int, *, as_json: bool) -> None:
     """Look up households and people of this area by a part of their name."""
+    from field_agent import area
+
     with device.open() as store:
+        found = area.with_members(store, area.listed(store, kind, find=text, limit=limit))
         rows = [
             {
                 "record": one.record,
                 "kind": one.kind,
                 "label": one.label,
-                "parent": one.parent,
-                "fields": one.body.get("fields", {}),
+                "fields": one.fields,
+                "wrong": one.wrong,
             }
-            for one in store.records(kind, find=text, limit=limit)
+            for one in found
         ]
     if as_json:
         put(rows)

@@ -18,7 +18,7 @@ from field_agent.trouble import Busy, Damaged, DiskFull
 from field_agent.waldamage import WIPED, unread_log
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import sqlite_utils
@@ -109,6 +109,15 @@ class Database:
         """The number of rows that it touched."""
         with self.transaction():
             return int(self._connection.execute(sql, values).rowcount)
+
+    # For a file that keeps tables of its own in this store.
+
+    def rows(self, sql: str, values: Sequence[object] = ()) -> list[Any]:
+        return self._all(sql, values)
+
+    def write_all(self, sql: str, rows: Iterable[Sequence[object]]) -> None:
+        with self.transaction():
+            self._connection.executemany(sql, rows)
 
     # The whole file.
 

@@ -11,8 +11,8 @@ from datetime import UTC
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from field_agent.area import dataset_csv, dots_seen, pulled
 from field_agent.auditing import Book
-from field_agent.records import dataset_csv, dots_seen
 from field_agent.trouble import Missing
 from forms import Context, Entry, Fault, Form, NoSuchNode, Unfinished
 from forms.audit import FILE
@@ -83,7 +83,7 @@ def load(desk: Desk, stored: StoredForm) -> Form:
 
     Raises `forms.problems.BrokenForm`, and `Missing` where a file has not arrived yet.
     """
-    key = f"{stored.hash} {desk.store.kept('records_at', 0)}"
+    key = f"{stored.hash} {pulled(desk.store)}"
     if key not in desk.cache:
         media = {name: desk.store.media(digest) for name, digest in stored.media.items()}
         bare = Form.load(stored.xml, media)

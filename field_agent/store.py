@@ -20,7 +20,7 @@ from field_agent.lease import Lease
 from field_agent.outbox import STATES, Batch, Finished, Outbox, SealedAttachment
 from field_agent.seal import FileSealer, choose
 from field_agent.shelf import Form, Shelf
-from field_agent.trouble import Damaged, LeaseEnded, Missing, NotEnrolled
+from field_agent.trouble import Damaged, LeaseEnded, NotEnrolled
 from field_agent.vault import DeviceKeys, new_device_keys
 from schemas.envelope import Attachment, Header, Payload, SealedFile, envelope_hash
 from schemas.packing import Outline, pack
@@ -39,24 +39,12 @@ __all__ = [
     "Form",
     "Identity",
     "Notice",
-    "Record",
     "SealedAttachment",
     "Status",
     "Store",
 ]
 
-_LAYOUT = 1
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A household or person of the area as the device last folded it."""
-
-    record: str
-    kind: str
-    label: str
-    parent: str
-    body: dict[str, Any]
+_LAYOUT = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,27 +154,58 @@ _TABLES: dict[str, tuple[dict[str, type], str | tuple[str, ...]]] = {
     "attachment_pieces": ({"hash": str, "number": int, "data": bytes}, ("hash", "number")),
     "batches": ({"batch": str, "counters": str, "made_ms": int, "reply": str}, "batch"),
     "receipts": ({"number": int, "receipt": str}, "number"),
+    "pages": ({"page": int, "after": int, "last": int, "data": bytes}, "page"),
     "records": (
-        {"record": str, "kind": str, "label": str, "parent": str, "body": str},
+        {
+            "record": str,
+            "kind": str,
+            "label": str,
+            "gone": int,
+            "fields": str,
+            "wrong": str,
+            "old": str,
+        },
         "record",
     ),
-    "changes": ({"area": str, "sequence": int, "record": str, "body": str}, ("area", "sequence")),
-    "cursors": ({"area": str, "epoch": str, "sequence": int}, "area"),
     "notices": (
         {"number": int, "ref": str, "kind": str, "body": str, "made_ms": int, "read": int},
         "number",
     ),
     "kept": ({"name": str, "value": str}, "name"),
 }
+# What is pulled and not yet folded counts too.
+_RECORDS_HERE = """SELECT (SELECT count(*) FROM (SELECT record FROM places UNION SELECT record FROM records))
+                   - (SELECT count(*) FROM records WHERE gone)"""
 _INDEXES = {
     "outbox": (("state",), ("draft",)),
-    "records": (("kind", "label"), ("parent",)),
-    "changes": (("record",),),
+    "records": (("gone", "kind", "label"),),
     "attachments": (("counter",),),
 }
+_PLACES = """CREATE TABLE places (record TEXT, page INTEGER, PRIMARY KEY (record, page))
+             WITHOUT ROWID"""
 # The one table that is written at each answer is its own index, so that an answer costs one page.
 _ANSWERS = """CREATE TABLE answers (draft TEXT, path TEXT, number INTEGER, value TEXT,
               PRIMARY KEY (draft, path)) WITHOUT ROWID"""
+# How a store comes from one layout to the next. What was pulled comes again; until then the records
+# are shown as they were.
+_STEPS = {
+    1: (
+        """CREATE TABLE fresh (record TEXT PRIMARY KEY, kind TEXT, label TEXT, gone INTEGER,
+                                fields TEXT, wrong TEXT, old TEXT)""",
+        """INSERT INTO fresh SELECT record, kind, label, 0,
+               json_remove(coalesce(json_extract(body, '$.fields'), '{}'), '$.exists'), '', body
+           FROM records""",
+        "DROP TABLE records",
+        "ALTER TABLE fresh RENAME TO records",
+        "CREATE INDEX records_by_label ON records (gone, kind, label)",
+        "DROP TABLE changes",
+        "DROP TABLE cursors",
+        "DELETE FROM kept WHERE name IN ('cursor', 'records_at')",
+        "CREATE TABLE pages (page INTEGER PRIMARY KEY, after INTEGER, last INTEGER, data BLOB)",
+        "CREATE UNIQUE INDEX pages_by_place ON pages (after, last)",
+        _PLACES,
+    ),
+}
 
 
 class Store(Drafts, Shelf, Outbox):
@@ -244,6 +263,7 @@ class Store(Drafts, Shelf, Outbox):
             with self.transaction():
                 self._lay_out(now_ms)
             sync_folder(self.vault.home)
+        self._upgrade()
         found = self._one("SELECT signing, box, lease_s, contact_ms, seen_ms FROM identity")
         if found is None:
             raise Damaged(f"{self.vault.home / STORE_FILE} was never laid out to its end")
@@ -263,7 +283,9 @@ class Store(Drafts, Shelf, Outbox):
             for columns_of in indexes:
                 self.db.table(name).create_index(columns_of)
         self.db.table("notices").create_index(["ref"], unique=True)
+        self.db.table("pages").create_index(["after", "last"], unique=True)
         self._connection.execute(_ANSWERS)
+        self._connection.execute(_PLACES)
         self._connection.execute(f"PRAGMA user_version = {_LAYOUT}")
         made = new_device_keys()
         self.db.table("identity").insert(
@@ -285,6 +307,25 @@ class Store(Drafts, Shelf, Outbox):
                 "seen_ms": now_ms,
             }
         )
+
+    def _upgrade(self) -> None:
+        """Bring a store that an earlier program made into this layout, each step whole or not at all.
+
+        Raises `Damaged` where a later program made it.
+        """
+        (layout,) = self._one("PRAGMA user_version")
+        if layout > _LAYOUT:
+            raise Damaged(
+                f"a newer program made this store (layout {layout}; this one knows {_LAYOUT}): use that"
+            )
+        while layout < _LAYOUT:
+            with self.transaction():
+                # Another command may have done it in the meantime.
+                (layout,) = self._one("PRAGMA user_version")
+                for sql in _STEPS.get(layout, ()):
+                    self._connection.execute(sql)
+                layout = min(layout + 1, _LAYOUT)
+                self._connection.execute(f"PRAGMA user_version = {layout}")
 
     # Finishing.
 
@@ -435,105 +476,6 @@ class Store(Drafts, Shelf, Outbox):
         )
         return done
 
-    # The area's records.
-
-    def take_page(
-        self,
-        area: str,
-        epoch: str,
-        cursor: int,
-        *,
-        changes: Iterable[tuple[int, str, str]] = (),
-        records: Iterable[Record] = (),
-        gone: Iterable[str] = (),
-    ) -> None:
-        """One pulled page and the cursor behind it, all or nothing.
-
-        `changes` are (sequence, record, JSON text); a sequence that is here already is the same
-        change. `records` are their folded rows, `gone` those that the device needs no more.
-        """
-        with self.transaction():
-            run = self._connection.executemany
-            run(
-                "INSERT OR IGNORE INTO changes VALUES (?, ?, ?, ?)",
-                [(area, sequence, record, body) for sequence, record, body in changes],
-            )
-            run(
-                "INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?)",
-                [
-                    (
-                        one.record,
-                        one.kind,
-                        one.label,
-                        one.parent,
-                        json.dumps(one.body, ensure_ascii=False),
-                    )
-                    for one in records
-                ],
-            )
-            run("DELETE FROM records WHERE record = ?", [(one,) for one in gone])
-            self._connection.execute(
-                "INSERT OR REPLACE INTO cursors VALUES (?, ?, ?)", (area, epoch, cursor)
-            )
-
-    def cursor(self, area: str) -> tuple[str, int]:
-        """(epoch, sequence) up to which the area was pulled; ("", 0) at first."""
-        row = self._one("SELECT epoch, sequence FROM cursors WHERE area = ?", (area,))
-        return ("", 0) if row is None else (row[0], row[1])
-
-    def empty_area(self, area: str) -> None:
-        """Forget an area's pulled records, to pull them anew (a restored server, a new area)."""
-        with self.transaction():
-            self._write(
-                "DELETE FROM records WHERE record IN (SELECT record FROM changes WHERE area = ?)",
-                (area,),
-            )
-            self._write("DELETE FROM changes WHERE area = ?", (area,))
-            self._write("DELETE FROM cursors WHERE area = ?", (area,))
-
-    def changes(self, record: str) -> list[dict[str, Any]]:
-        """The changes of one record in the server's order."""
-        self._ready()
-        rows = self._all(
-            "SELECT body FROM changes WHERE record = ? ORDER BY area, sequence", (record,)
-        )
-        return [json.loads(row[0]) for row in rows]
-
-    def record(self, record: str) -> Record:
-        """Raises `Missing`."""
-        self._ready()
-        row = self._one(f"{_RECORDS} WHERE record = ?", (record,))
-        if row is None:
-            raise Missing(f"no record {record} on this device; sync to fetch it")
-        return Record(*(*row[:4], json.loads(row[4])))
-
-    def records(
-        self,
-        kind: str = "",
-        *,
-        parent: str | None = None,
-        find: str = "",
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[Record]:
-        """Records by label. `find` is looked for in labels; `parent` asks for its members."""
-        self._ready()
-        where, values = ["1"], list[object]()
-        if kind:
-            where.append("kind = ?")
-            values.append(kind)
-        if parent is not None:
-            where.append("parent = ?")
-            values.append(parent)
-        if find:
-            where.append("instr(lower(label), lower(?)) > 0")
-            values.append(find)
-        rows = self._all(
-            f"{_RECORDS} WHERE {' AND '.join(where)} ORDER BY kind, label, record LIMIT ? OFFSET ?",
-            (*values, limit, offset),
-        )
-        return [Record(*(*row[:4], json.loads(row[4]))) for row in rows]
-
     # Notices.
 
     def put_notice(self, ref: str, kind: str, body: Mapping[str, Any], *, now_ms: int) -> None:
@@ -566,7 +508,7 @@ class Store(Drafts, Shelf, Outbox):
             states.update(self._all("SELECT state, count(*) FROM outbox GROUP BY state"))
             (drafts,) = self._one("SELECT count(*) FROM drafts")
             (left,) = self._one("SELECT count(*) FROM attachments WHERE sent < size")
-            (records,) = self._one("SELECT count(*) FROM records")
+            (records,) = self._one(_RECORDS_HERE)
             (notices,) = self._one("SELECT count(*) FROM notices WHERE read = 0")
         return Status(
             device,
@@ -581,6 +523,3 @@ class Store(Drafts, Shelf, Outbox):
             self._lease.left_s(now_ms),
             counter,
         )
-
-
-_RECORDS = "SELECT record, kind, label, parent, body FROM records"

@@ -9,7 +9,7 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from field_agent.records import fold
+from field_agent import area
 from field_agent.seal import verify
 from field_agent.store import Batch, Form
 from field_agent.transport import BLOBS, ROUND, SOFTWARE, Link, Unreachable
@@ -39,8 +39,10 @@ _SLOW_S, _PROVED = 0.1, 256 * 1024
 _STOCK = 2
 # How long to wait, one time after the other, for what the server is still checking.
 _CHECKING_S = (0.15, 0.3, 0.6, 0.95)
+# A sync that fails while a page is on its way does not wait for it longer than that.
+_ABANDONED_S = 2.0
 CHUNK_MIN, CHUNK_START, CHUNK_MAX = 8 * 1024, 64 * 1024, 2 * 1024 * 1024
-PAGE_MIN, PAGE_START, PAGE_MAX = 1024, 64 * 1024, 2 * 1024 * 1024
+PAGE_MIN, PAGE_START, PAGE_MAX = 1024, 64 * 1024, 512 * 1024
 # One request should neither be all waiting nor be long enough to be cut: about this many seconds.
 _LASTS_S = 4.0
 _WITH_DATA_PAGE = 4096
@@ -190,12 +192,14 @@ def prepare(
     bring: bool = True,
     but: frozenset[str] = frozenset(),
     lists: Known | None = None,
+    cursor: str | None = None,
 ) -> Outgoing:
     """The next request: an unanswered batch unchanged, else a new one of about `most` bytes.
 
     The batch's id and contents are on the disk when this returns, before any byte is sent.
     `but` names batches that are on their way already. Only a request that is the last for now, with
     nothing else on its way, asks for news: two that ask at once would bring the same twice.
+    `cursor` is where to go on, if what leads there is in hand and not stored yet.
     """
     with store.transaction():
         batch, envelopes = _batch(store, new_id, now_ms, most, but) if bring else (None, [])
@@ -204,7 +208,7 @@ def prepare(
         lists = lists or known(store)
         body = pack_round(
             RoundRequest(
-                cursor=store.kept("cursor", ""),
+                cursor=store.kept("cursor", "") if cursor is None else cursor,
                 acknowledged=store.acknowledged(),
                 unsent=store.unsent(),
                 forms=lists.forms,
@@ -269,11 +273,10 @@ def take(
     """
     with store.transaction():
         who = enrolled(store)
-        former, epoch = who.epoch, reply.epoch
-        if epoch != former:
+        if reply.epoch != who.epoch and not _late(store, reply, live=live):
             # The server was restored from an old copy: what it lost is sent again.
-            store.set_epoch(epoch)
-            store.empty_area(who.area)
+            store.set_epoch(reply.epoch)
+            store.empty_area()
         got = _receipts(store, who, reply)
         # With its receipt the server holds what opens it: that need not be sent again.
         store.openings_held(sorted(got))
@@ -294,8 +297,10 @@ def take(
         if reply.keys:
             take_keys(store, reply.keys)
         _files(store, reply)
-        _items(store, who.area, reply, outcome, now_ms=now_ms)
-        if move:
+        if reply.epoch == enrolled(store).epoch:
+            _pages(store, who.area, reply, outcome)
+        _items(store, reply, outcome, now_ms=now_ms)
+        if move and reply.epoch == enrolled(store).epoch:
             store.keep("cursor", reply.cursor)
         if live:
             outcome.skew_ms = now_ms - reply.time_ms
@@ -303,9 +308,14 @@ def take(
         _renew(store, reply, now_ms=now_ms, live=live)
 
 
+def _late(store: Store, reply: RoundReply, *, live: bool) -> bool:
+    """Whether the server has spoken to this device since it said this."""
+    return not live and reply.time_ms <= store.kept("server_ms", 0)
+
+
 def _renew(store: Store, reply: RoundReply, *, now_ms: int, live: bool) -> None:
     """The lease counts from when the server spoke; an old reply, or the same again, adds nothing."""
-    if not live and reply.time_ms <= store.kept("server_ms", 0):
+    if _late(store, reply, live=live):
         return
     store.keep("server_ms", reply.time_ms)
     since_s = 0 if live else max(0, now_ms - store.kept("skew_ms", 0) - reply.time_ms) // 1000
@@ -395,21 +405,25 @@ def _files(store: Store, reply: RoundReply) -> None:
         store.attachment_sent(name, held)
 
 
-def _items(store: Store, area: str, reply: RoundReply, outcome: Outcome, *, now_ms: int) -> None:
-    changes: list[tuple[int, dict[str, Any]]] = []
+def _pages(store: Store, own: str, reply: RoundReply, outcome: Outcome) -> None:
+    if reply.pages and reply.area != own:
+        raise Refused(
+            "malformed",
+            f"pages of area {reply.area!r}, and this device is in {own!r}: none is kept",
+        )
+    outcome.items += area.take(store, reply.pages)
+
+
+def _items(store: Store, reply: RoundReply, outcome: Outcome, *, now_ms: int) -> None:
     for item in reply.items:
         kind, body = item["kind"], item["body"]
-        if kind == "change":
-            changes.append((item["sequence"], body))
-        elif kind == "refused":
+        if kind == "refused":
             if isinstance(body.get("counter"), int) and isinstance(body.get("problem"), dict):
                 _refused(store, body, outcome, held=True, now_ms=now_ms)
         elif kind in {"returned", "settled"}:
             store.put_notice(f"{kind} {digest(body)}", kind, body, now_ms=now_ms)
             outcome.notices += 1
         outcome.items += 1
-    if changes:
-        fold(store, area, reply.epoch, changes)
 
 
 # The run of a sync.
@@ -473,6 +487,12 @@ class _Lane:
         assert told is not None
         return told, self._steady_s() - self._began_s
 
+    def abandon(self) -> None:
+        """Nobody waits for the answer any more: what it would have brought comes again."""
+        if self.busy and self._thread is not None:
+            self.link.renew()
+            self._thread.join(_ABANDONED_S)
+
 
 class Run:
     """One sync over a wire, from hello to the last file. Build one for each."""
@@ -524,6 +544,8 @@ class Run:
                 ) from error
             raise
         finally:
+            for lane in self._lanes:
+                lane.abandon()
             for lane in self._lanes[1:]:
                 lane.link.renew()
             self._count()
@@ -569,6 +591,8 @@ class Run:
                 self._unheard.append((reply, outgoing))
             if self._from_stock(lane):
                 continue
+            if reply is not None:
+                self._read_ahead(lane, outgoing, reply)
             # What was said, and what goes out next, is one commit: one wait for the disk.
             with self._store.transaction():
                 for one in self._unheard:
@@ -635,6 +659,32 @@ class Run:
             return True
         # When all is brought, somebody still has to ask what is new.
         return not outgoing.news or (bring and bool(self._store.unsent()))
+
+    def _read_ahead(self, lane: _Lane, outgoing: Outgoing, reply: RoundReply) -> None:
+        """Ask for the next page before this one is stored, so that neither side waits.
+
+        What comes is stored after this one or not at all. Not where this reply changes what the
+        next request says.
+        """
+        if outgoing.batch or not reply.more or self._trouble or lane.busy:
+            return
+        if reply.again or reply.epoch != enrolled(self._store).epoch:
+            return
+        ahead = prepare(
+            self._store,
+            new_id=self._means.new_id,
+            now_ms=self._means.now_ms(),
+            most=0,
+            page=self._pages.size,
+            bring=False,
+            lists=Known(
+                str(reply.forms.get("digest", self._lists.forms)),
+                str(reply.keys.get("digest", self._lists.keys)),
+            ),
+            cursor=reply.cursor,
+        )
+        lane.begin(ahead)
+        lane.start(self._done)
 
     def _next(self) -> _Lane:
         """A lane whose answer can be had: a single request is made in this thread."""
@@ -713,7 +763,7 @@ class Run:
         if outgoing.batch:
             self._through += outgoing.weight
             self._took_s = took_s
-        pace.went_well(took_s, outgoing.weight if outgoing.batch else len(answer.body) * 4)
+        pace.went_well(took_s, outgoing.weight if outgoing.batch else len(answer.body))
         return reply
 
     def _smaller(self, pace: Pace, outgoing: Outgoing) -> None:

@@ -2,6 +2,7 @@
 
 Modules, each imported by name (this file imports none, so that commands start quickly):
 `problems` (the catalogue), `frames` (JSON and parts in bounded, compressed bytes), `messages`
-(enrolment and the round), `signing` (the bytes that are signed), `ticket` (enrolment codes),
-`bundle` (rounds on a memory stick), `envelope` (a sealed submission, a backup).
+(enrolment and the round), `pages` (changes of the registry, as they are pulled), `signing` (the bytes
+that are signed), `ticket` (enrolment codes), `bundle` (rounds on a memory stick), `envelope` (a sealed
+submission, a backup).
 """

@@ -134,8 +134,11 @@ def pack(head: dict[str, Any], parts: list[bytes] | tuple[bytes, ...] = ()) -> b
     return squeeze(b"".join(pieces))
 
 
-def unpack(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
-    """The JSON and the parts of a message. Raises `Refused` with `malformed` or `too-large`."""
+def unpack(body: bytes, *, part_most: int = MAX_ENVELOPE) -> tuple[dict[str, Any], list[bytes]]:
+    """The JSON of a message, and its parts of at most `part_most` bytes each.
+
+    Raises `Refused` with `malformed` or `too-large`.
+    """
     if len(body) > MAX_BODY:
         raise Refused("too-large", f"{len(body)} bytes; the limit is {MAX_BODY}")
     data = unsqueeze(body, MAX_MESSAGE)
@@ -144,7 +147,7 @@ def unpack(body: bytes) -> tuple[dict[str, Any], list[bytes]]:
     while at < len(data):
         if len(parts) == MAX_PARTS:
             raise Refused("too-large", f"more than {MAX_PARTS} parts")
-        part, at = _part(data, at, MAX_ENVELOPE)
+        part, at = _part(data, at, part_most)
         parts.append(part)
     return load_json(text), parts
 

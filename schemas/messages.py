@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
-from schemas.frames import MAX_BATCH, MAX_PARTS, pack, unpack
+from schemas.frames import MAX_BATCH, MAX_BODY, MAX_PARTS, pack, unpack
+from schemas.pages import Page
 from schemas.problems import Refused
 from schemas.signing import raw, text
 
-PROTOCOL = 2
+PROTOCOL = 3
 
 _HEX64 = validate.Regexp(r"\A[0-9a-f]{64}\Z")
 _SHORT = validate.Length(max=200)
@@ -62,7 +63,7 @@ class RoundRequest:
     batch: str = ""
     """The batch's id, made and stored before the first try; "" when it brings nothing."""
     page: int = 262_144
-    """About how many bytes of pulled items it wants at most; 0: none in this reply."""
+    """About how many bytes of news it wants at most, as they travel; 0: none in this reply."""
     software: str = ""
 
 
@@ -94,9 +95,13 @@ class RoundReply:
     forms: dict[str, Any] = field(default_factory=dict)
     """`{digest, list: [{form, version, hash, size, title, media: [{name, hash, size}]}]}`."""
     items: tuple[dict[str, Any], ...] = ()
-    """What happened in the area, in order: `{sequence, kind, body}`."""
+    """What the device is told besides changes, in order: `{sequence, kind, body}`."""
+    area: str = ""
+    """Whose changes the pages hold; "" where there are none."""
+    pages: tuple[Page, ...] = ()
+    """The changes of the area's registry, in order."""
     more: bool = False
-    """Whether another round would bring more items at once."""
+    """Whether another round would bring more news at once."""
 
 
 class _Base64(fields.Field[bytes]):
@@ -218,6 +223,8 @@ class _RoundReply(Schema):
     keys = fields.Dict()
     forms = fields.Dict()
     items = fields.List(fields.Nested(_Item))
+    area = fields.String(validate=_SHORT)
+    pages = fields.List(_RANGE)
     more = fields.Boolean()
 
 
@@ -288,9 +295,21 @@ def unpack_round(body: bytes) -> tuple[RoundRequest, list[bytes]]:
 
 
 def pack_reply(message: RoundReply) -> bytes:
-    return pack(_lean(message))
+    """The pages are the message's parts: they are packed already, and lie as they were kept."""
+    head = _lean(replace(message, pages=()))
+    if message.pages:
+        head["pages"] = [(one.after, one.last) for one in message.pages]
+    return pack(head, [one.data for one in message.pages])
 
 
 def unpack_reply(body: bytes) -> RoundReply:
     """Raises `Refused`."""
-    return RoundReply(**_load(_ROUND_REPLY, unpack(body)[0]))
+    head, parts = unpack(body, part_most=MAX_BODY)
+    told = _load(_ROUND_REPLY, head)
+    ranges = told.get("pages", ())
+    if len(ranges) != len(parts):
+        raise Refused("malformed", f"{len(ranges)} pages are named and {len(parts)} are there")
+    pages = tuple(
+        Page(after, last, data) for (after, last), data in zip(ranges, parts, strict=True)
+    )
+    return RoundReply(**{**told, "pages": pages})

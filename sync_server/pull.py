@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from schemas.frames import digest
-from sync_server import notices, registry
+from sync_server import notices, pages
 from sync_server.store import published
 
 if TYPE_CHECKING:
+    from schemas.pages import Page
     from sync_server.desk import Desk
     from sync_server.enrol import Device
     from sync_server.store.engine import Tx
@@ -58,29 +59,33 @@ def forms(tx: Tx, known: str) -> dict[str, Any]:
     return {} if mark == known else {"digest": mark, "list": found}
 
 
-def items(
-    tx: Tx, desk: Desk, device: Device, after: int, page_bytes: int
-) -> tuple[list[dict[str, Any]], int, bool]:
-    """What the device has not seen: the items in order, the last sequence they reach, and whether
-    there is more. A page has at least one item and stops at about `page_bytes`.
+@dataclass(frozen=True, slots=True)
+class News:
+    """What the device has not seen: changes in pages, and items besides, up to `reached`."""
+
+    items: tuple[dict[str, Any], ...]
+    pages: tuple[Page, ...]
+    reached: int
+    more: bool
+    fresh: tuple[Page, ...]
+    """Pages that were made for it and should be kept."""
+
+
+def news(tx: Tx, desk: Desk, device: Device, after: int, last: int, page_bytes: int) -> News:
+    """What happened in the area since `after`, up to `last`, its last committed sequence; in order:
+    about `page_bytes` of it, and something at least.
+
+    The cursor cannot point between what has one sequence.
     """
+    if after >= last:
+        return News((), (), after, more=False, fresh=())
     found = notices.since(tx, desk.at_rest, device.area, device.device, after, PAGE_ITEMS + 1)
-    found += _changes(tx, desk, device.area, after, PAGE_ITEMS + 1)
-    found.sort(key=lambda one: int(one["sequence"]))
-    page: list[dict[str, Any]] = []
-    size = 0
-    for one in found:
+    until, size = last, 0
+    for number, one in enumerate(found):
         size += len(json.dumps(one, ensure_ascii=False))
-        # Items of one sequence stay together: the cursor cannot point between them.
-        apart = bool(page) and one["sequence"] != page[-1]["sequence"]
-        if apart and (size > page_bytes or len(page) >= PAGE_ITEMS):
-            return page, int(page[-1]["sequence"]), True
-        page.append(one)
-    return page, int(page[-1]["sequence"]) if page else after, False
-
-
-def _changes(tx: Tx, desk: Desk, area: str, after: int, limit: int) -> list[dict[str, Any]]:
-    return [
-        {"sequence": sequence, "kind": "change", "body": body}
-        for sequence, body in registry.changes_since(tx, desk, area, after, limit)
-    ]
+        if number and (size > page_bytes or number == PAGE_ITEMS):
+            until = int(found[number - 1]["sequence"])
+            break
+    told = pages.between(tx, desk, device.area, after, until, page_bytes)
+    items = tuple(one for one in found if int(one["sequence"]) <= told.reached)
+    return News(items, told.pages, told.reached, more=told.reached < last, fresh=told.fresh)

@@ -370,39 +370,6 @@ def areas(tx: Tx) -> tuple[str, ...]:
     )
 
 
-def changes_since(
-    tx: Tx, desk: Desk, area: str, sequence: int, limit: int
-) -> list[tuple[int, dict[str, Any]]]:
-    """(sequence, change as JSON) of the area's changes after `sequence`, in order, at most
-    `limit`.
-    """
-    rows = tx.execute(
-        select(t.changes)
-        .where(t.changes.c.area == area, t.changes.c.sequence > sequence)
-        .order_by(t.changes.c.sequence)
-        .limit(limit)
-    )
-    return [(row.sequence, as_item(_change(desk, row))) for row in rows]
-
-
-def as_item(change: Change) -> dict[str, Any]:
-    """A change as devices pull it. `at` is the effective time in 13 digits: it sorts as text."""
-    return {
-        "record": change.record,
-        "kind": change.dataset,
-        "dot": str(change.dot),
-        "author": change.author,
-        "at": f"{change.effective:013d}",
-        "writes": {
-            path: {
-                "value": _plain(write.value),
-                "replaces": sorted(map(str, write.replaces)),
-            }
-            for path, write in sorted(change.writes.items())
-        },
-    }
-
-
 @dataclass(frozen=True, slots=True)
 class Record:
     """A record as it is shown. `frozen` says why nothing may be paid to it, "" if it may."""

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import BigInteger, Text, bindparam, func, insert, update
 
 from schemas.messages import RoundReply
-from sync_server import blobs, chain, inspection, intake, pull
+from sync_server import blobs, chain, inspection, intake, pages, pull
 from sync_server.intake import Outcome
-from sync_server.pull import Cursor
+from sync_server.pull import Cursor, News
 from sync_server.store.intake_tables import devices, epochs
 
 if TYPE_CHECKING:
@@ -69,18 +69,17 @@ def meet(
         outcome = intake.receipted(desk, device, request.batch, said)
         inspection.soon(desk, device)
 
-    def look(tx: Tx) -> RoundReply:
-        epoch, _, held_to = chain.standing(tx, device)
+    def look(tx: Tx) -> tuple[RoundReply, News]:
+        epoch, last, held_to = chain.standing(tx, device)
         after = cursor.sequence if cursor and cursor.epoch == epoch else 0
-        page: list[dict[str, Any]] = []
-        reached, more, waits = after, False, inspection.Count(0, 0)
+        news, waits = News((), (), after, more=False, fresh=()), inspection.Count(0, 0)
         if request.page:
-            page, reached, more = pull.items(tx, desk, device, after, request.page)
+            news = pull.news(tx, desk, device, after, last, request.page)
             waits = inspection.waiting(tx, device)
-        return RoundReply(
+        reply = RoundReply(
             time_ms=at_ms,
             epoch=epoch,
-            cursor=Cursor(epoch, reached, held_to).token(desk, device.device),
+            cursor=Cursor(epoch, news.reached, held_to).token(desk, device.device),
             lease_s=desk.config.lease_s,
             batch=outcome.batch,
             held=outcome.held,
@@ -92,11 +91,16 @@ def meet(
             again=chain.lost(tx, device, held_to, request.acknowledged),
             keys=pull.keys(desk, request.keys),
             forms=pull.forms(tx, request.forms),
-            items=tuple(page),
-            more=more,
+            items=news.items,
+            area=device.area if news.pages else "",
+            pages=news.pages,
+            more=news.more,
         )
+        return reply, news
 
-    return desk.store.read(look)
+    reply, news = desk.store.read(look)
+    pages.keep(desk, device.area, news.fresh)
+    return reply
 
 
 _WAS_HERE = (

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import flask
 
-from field_agent import lease, session
+from field_agent import area, lease, session
 from field_agent.register import Interview, load
 from field_agent.transport import Unreachable
 from field_agent.trouble import Busy, DiskFull, Locked, Missing
@@ -190,9 +190,8 @@ def _home(app: flask.Flask, here: Session) -> None:
     @app.get("/records")
     def records() -> str:
         find = flask.request.args.get("find", "")
-        return flask.render_template(
-            "records.html", find=find, records=here.store.records(find=find, limit=100)
-        )
+        found = area.with_members(here.store, area.listed(here.store, find=find, limit=100))
+        return flask.render_template("records.html", find=find, records=found)
 
     @app.post("/notices/<int:number>")
     def read(number: int) -> flask.typing.ResponseReturnValue:

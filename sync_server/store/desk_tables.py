@@ -193,6 +193,16 @@ records = Table(
     Index("records_by_kind", "area", "kind"),
 )
 
+# Changes in order, packed as devices pull them. What is here can be thrown away: it is made again.
+pages = Table(
+    "pages",
+    metadata,
+    _key("area"),
+    Column("after", BigInteger, primary_key=True, autoincrement=False),
+    _whole("last"),
+    Column("sealed", LargeBinary, nullable=False),
+)
+
 persons = Table(
     "persons",
     metadata,

@@ -14,10 +14,23 @@ import pytest
 from sqlalchemy import insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from sync_server import batches, cycle, docket, enrolment, notices, officers, registry, review
+from conflict import from_json
+from schemas.pages import unpack_page
+from sync_server import (
+    batches,
+    cycle,
+    docket,
+    enrolment,
+    notices,
+    officers,
+    pages,
+    registry,
+    review,
+)
 from sync_server.officers import Declined
 from sync_server.store import desk_tables as d
 from sync_server.store import intake_tables as t
+from sync_server.store.engine import next_sequence
 from tests.desk.office import PASSWORD, PROGRAMME, household, uuid, writing
 
 PEOPLE = ("Amina", "Ousmane", "Fatou")
@@ -279,11 +292,12 @@ def test_a_clash_in_an_account_freezes_payments_until_a_person_settles_it(office
     registry.settle(office.desk, "sara", found.record, found.path, "+25770001", seen=found.seen)
     assert registry.clashes(office.desk) == ()
     assert cycle.run(office.desk, "ada", opened.cycle.id).entitlements == 1
-    pulled = office.desk.store.read(
-        lambda tx: registry.changes_since(tx, office.desk, "north", 0, 100)
+    told = office.desk.store.read(
+        lambda tx: pages.between(tx, office.desk, "north", 0, next_sequence(tx, "north"), 10**6)
     )
-    assert pulled[-1][1]["writes"]["payment_account"]["value"] == "+25770001"
-    assert len(pulled[-1][1]["writes"]["payment_account"]["replaces"]) == 2
+    pulled = [from_json(line.change) for page in told.pages for line in unpack_page(page)]
+    assert pulled[-1].writes["payment_account"].value == "+25770001"
+    assert len(pulled[-1].writes["payment_account"].replaces) == 2
 
 
 def test_a_clash_that_comes_after_the_approval_holds_the_payment_back(office):

@@ -12,8 +12,8 @@ import sqlcipher3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from field_agent import backup, seal, trouble, vault
-from field_agent.store import Form, Identity, Record, Store
+from field_agent import area, backup, seal, trouble, vault
+from field_agent.store import Form, Identity, Store
 from field_agent.trouble import Busy, DiskFull, Missing, NotEnrolled
 from field_agent.waldamage import WIPED, unread_log
 from schemas import envelope as layout
@@ -528,9 +528,10 @@ def test_a_lease_that_ended_leaves_the_round_the_counts_and_the_backup_and_no_mo
             lambda: store.begin("e3", HOUSEHOLD, started="s", now_ms=late),
             lambda: store.attach("e1", "q", "image/png", [b"q"]),
             lambda: store.attached("e1", "p.jpg"),
-            store.records,
-            lambda: store.record("r1"),
-            lambda: store.changes("r1"),
+            store.ready,
+            lambda: area.listed(store),
+            lambda: area.record(store, "r1"),
+            lambda: area.changes(store),
         ):
             with pytest.raises(trouble.LeaseEnded):
                 closed()
@@ -674,33 +675,6 @@ def test_a_new_version_is_begun_and_the_old_one_can_still_be_finished(tablet):
     for missing in (lambda: tablet.store.form("no"), lambda: tablet.store.media("00")):
         with pytest.raises(Missing):
             missing()
-
-
-def test_a_page_and_its_cursor_are_taken_together_and_twice_is_once(tablet):
-    rows = [
-        Record(f"r{n}", "person", f"Person {n}", "h1", {"name": f"Person {n}"}) for n in range(3)
-    ]
-    house = Record("h1", "household", "Amina's", "", {})
-    changes = [(n, f"r{n}", json.dumps({"n": n})) for n in range(3)]
-    for _ in range(2):
-        tablet.store.take_page("north", "e1", 7, changes=changes, records=[house, *rows])
-    assert tablet.store.cursor("north") == ("e1", 7)
-    assert tablet.store.cursor("south") == ("", 0)
-    assert tablet.store.changes("r1") == [{"n": 1}]
-    assert tablet.store.records("person", find="PERSON 2") == [rows[2]]
-    assert tablet.store.records(parent="h1", limit=2) == rows[:2]
-    assert tablet.store.record("h1") == house
-    with pytest.raises(TypeError):
-        tablet.store.take_page(
-            "north", "e1", 8, records=[Record("r9", "p", "", "", {"x": object()})]
-        )
-    assert tablet.store.cursor("north") == ("e1", 7)
-    tablet.store.take_page("north", "e1", 8, gone=["r0"])
-    assert tablet.store.status(now_ms=NOW).records == 3
-    tablet.store.empty_area("north")
-    assert tablet.store.cursor("north") == ("", 0)
-    with pytest.raises(Missing):
-        tablet.store.record("r1")
 
 
 def test_a_notice_comes_once_and_goes_when_it_is_read(tablet):

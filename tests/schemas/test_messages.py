@@ -14,6 +14,7 @@ from schemas import frames
 from schemas.bundle import BLOB, BUNDLE, ROUND, Reader, Writer, split_blob
 from schemas.frames import MAX_DEPTH, load_json, pack, squeeze, unpack, unsqueeze
 from schemas.messages import (
+    PROTOCOL,
     EnrolRequest,
     RoundReply,
     RoundRequest,
@@ -142,13 +143,13 @@ def test_brackets_inside_of_words_are_no_depth():
 
 
 def test_another_version_of_the_protocol_is_named():
-    with pytest.raises(Refused, match="asked for 9, speaks 2"):
+    with pytest.raises(Refused, match=f"asked for 9, speaks {PROTOCOL}"):
         unpack_round(pack({"protocol": 9}))
 
 
 def test_a_refusal_names_the_field_and_never_what_was_in_it():
     with pytest.raises(Refused) as refused:
-        unpack_round(pack({"protocol": 2, "unsent": "Zainab", "batch": "Diallo family"}))
+        unpack_round(pack({"protocol": PROTOCOL, "unsent": "Zainab", "batch": "Diallo family"}))
     assert "batch, unsent" in str(refused.value)
     assert "Zainab" not in str(refused.value)
     assert "Diallo" not in str(refused.value)
@@ -156,7 +157,7 @@ def test_a_refusal_names_the_field_and_never_what_was_in_it():
 
 def test_envelopes_without_a_batch_are_refused():
     with pytest.raises(Refused, match="batch id"):
-        unpack_round(pack({"protocol": 2}, [b"x"]))
+        unpack_round(pack({"protocol": PROTOCOL}, [b"x"]))
 
 
 def test_a_hello_is_small():

@@ -48,9 +48,17 @@ def pack(head: dict, parts=()) -> bytes:
 
 
 def unpack(body: bytes) -> dict:
+    return json.loads(pieces(body)[0])
+
+
+def pieces(body: bytes) -> list[bytes]:
     whole = zstandard.ZstdDecompressor().decompress(body, max_output_size=32 << 20)
-    (length,) = struct.unpack(">I", whole[:4])
-    return json.loads(whole[4 : 4 + length])
+    found = []
+    while whole:
+        (length,) = struct.unpack(">I", whole[:4])
+        found.append(whole[4 : 4 + length])
+        whole = whole[4 + length :]
+    return found
 
 
 def canonical(value: object) -> bytes:
@@ -75,6 +83,8 @@ class Client:
     counter: int = 0
     prev: bytes = bytes(32)
     state: dict = field(default_factory=dict)
+    changes: dict[int, bytes] = field(default_factory=dict)
+    """The area's changes by their sequence."""
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str):
         """(status, headers, body), all of it believed only with the server's signature."""
@@ -112,7 +122,7 @@ class Client:
         box = self.box.public_key().public_bytes_raw()
         proof = lines("offline-registration enrol v1", self.server, key.hex(), box.hex())
         asked = {
-            "protocol": 2,
+            "protocol": 3,
             "code": sha(b"offline-registration code v1" + secret)[:32],
             "proof": b64(hmac.digest(secret, proof, "sha256")),
             "key": b64(key),
@@ -176,11 +186,17 @@ class Client:
     def round(self, batch: str = "", envelopes: dict[int, bytes] | None = None) -> dict:
         """One round; `envelopes` by counter. A receipt is checked against what was sent."""
         envelopes = envelopes or {}
-        asked = {"protocol": 2, "cursor": self.state.get("cursor", ""), "batch": batch}
+        asked = {"protocol": 3, "cursor": self.state.get("cursor", ""), "batch": batch}
         parts = [self.opening, *envelopes.values()] if envelopes else []
         status, _, data = self.ask("POST", "/sync/v1/round", pack(asked, parts))
         assert status == 200, unpack(data)
         told = self.state = unpack(data)
+        for (after, last), page in zip(told.get("pages", ()), pieces(data)[1:], strict=True):
+            assert told["area"] == self.area
+            for line in zstandard.ZstdDecompressor().decompress(page).splitlines():
+                sequence, change = line.split(b" ", 1)
+                assert after < int(sequence) <= last
+                self.changes[int(sequence)] = change
         held = [n for first, last in told.get("held", ()) for n in range(first, last + 1)]
         if held:
             listed = "".join(f"{n} {sha(envelopes[n])}\n" for n in held)

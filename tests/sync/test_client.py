@@ -37,9 +37,14 @@ def test_a_client_from_the_document_alone_brings_a_registration_and_its_photo(tm
         assert one.send_file(sealed, chunk=15_000) == 15_000
         assert one.send_file(sealed, chunk=15_000) == 30_000
         assert one.send_file(sealed, chunk=15_000) == len(sealed)
+        office.learn(300, luck=1)
+        while one.round().get("more"):
+            pass
         one.state = {}
         refused = [item["body"] for item in one.round()["items"] if item["kind"] == "refused"]
     assert [(one["counter"], one["problem"]["code"]) for one in refused] == [(2, "answers-refused")]
+    assert list(one.changes.values()) == office.registry()
+    assert len(one.changes) == 300
     assert office.taken_in(one.device) == [(1, "checked"), (2, "refused")]
     assert office.held(one.device) == {1: [first], 2: [wrong]}
     assert client.sha(sealed) in office.whole_files()

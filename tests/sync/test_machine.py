@@ -60,6 +60,10 @@ class World(RuleBasedStateMachine):
         if self.tablets[who].sync(script) is not None:
             self.restored_for.discard(who)
 
+    @rule(many=st.sampled_from((1, 4, 130, 700)), luck=st.integers(0, 10**6))
+    def the_registry_learns(self, many, luck):
+        self.office.learn(many, luck=luck)
+
     @rule(who=who)
     def device_dies(self, who):
         self.tablets[who].die()

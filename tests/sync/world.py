@@ -12,14 +12,16 @@ from typing import TYPE_CHECKING
 from flask import Flask
 from sqlalchemy import event, func, select
 
-from field_agent import sync, transport, vault
+from conflict import EXISTS, YES, Change, Dot, Write, fold_all, from_json
+from field_agent import area, sync, transport, vault
 from field_agent.bundle import pack, take_file
 from field_agent.store import Identity, Store
 from schemas.problems import Refused
 from schemas.signing import fingerprint
-from sync_server import bundles, enrol, inspection
+from sync_server import bundles, enrol, inspection, registry
 from sync_server.publish import publish
 from sync_server.signatures import new_keys
+from sync_server.store import desk_tables
 from sync_server.store.engine import as_bytes
 from sync_server.store.intake_tables import batches, blobs, envelopes, submissions
 from sync_server.web.sync import blueprint
@@ -122,6 +124,7 @@ class Office:
     database: Database | None = None
     """SQLite in the folder, if none is given."""
     clock: Clock = field(default_factory=Clock)
+    learned: int = 0
     keys: object = field(default_factory=lambda: new_keys(at_ms=1))
 
     def __post_init__(self) -> None:
@@ -196,6 +199,52 @@ class Office:
                 select(func.count()).select_from(batches).where(batches.c.by == door)
             ).scalar_one()
         )
+
+    # The registry, as approved batches of other devices would fill it.
+
+    def learn(self, many: int, *, luck: int) -> None:
+        """So many changes of a few households, committed at once, and one of another area."""
+        self.learned += 1
+        words = random.Random(luck)
+        made = [
+            Change(
+                record=f"house-{(luck + number) % 60}",
+                dataset="households",
+                dot=Dot(f"desk-{self.learned}-{luck}", number + 1),
+                author="sara",
+                at="1772352000000-0000",
+                effective=1_772_352_000_000 + self.learned,
+                source="ab" * 32,
+                writes={
+                    EXISTS: Write(YES),
+                    "label": Write(f"{luck} {number}"),
+                    "size": Write(str(number)),
+                    # What does not compress, so that many changes are several pages.
+                    "note": Write(words.randbytes(100).hex()),
+                },
+            )
+            for number in range(many)
+        ]
+        for name, changes in (("north", made), ("south", made[:1])):
+            self.desk.store.transaction(
+                lambda tx, name=name, changes=changes: registry.record_changes(
+                    self.desk, tx, name, changes, batch="b"
+                ),
+                lock=name,
+            )
+
+    def registry(self, name: str = "north") -> list[bytes]:
+        """Every change of the area, byte for byte, in the order of its commits."""
+        changes = desk_tables.changes
+        rows = self.desk.store.read(
+            lambda tx: tx.execute(
+                select(changes).where(changes.c.area == name).order_by(changes.c.sequence)
+            ).all()
+        )
+        return [
+            self.desk.at_rest.open(f"changes/{name}/{row.sequence}", as_bytes(row.sealed))
+            for row in rows
+        ]
 
     def whole_files(self) -> set[str]:
         return set(
@@ -435,6 +484,23 @@ class Tablet:
                 )
         if set(held) - set(self.made):
             raise Broken(f"{self.name}: the server holds what was never made: {set(held)}")
+        self._check_area(restored=restored)
+
+    def _check_area(self, *, restored: bool) -> None:
+        """What was pulled is the registry's beginning, byte for byte, and is what lists show."""
+        pulled, whole = area.changes(self.store), self.office.registry()
+        if not restored and pulled != whole[: len(pulled)]:
+            raise Broken(
+                f"{self.name}: {len(pulled)} changes were pulled, and are not the first of "
+                f"the registry's {len(whole)}"
+            )
+        folded = fold_all([from_json(one) for one in pulled])
+        shown = {one.record: dict(one.fields) for one in area.listed(self.store, limit=-1)}
+        if shown != {
+            name: {path: one.value(path) for path in ("label", "note", "size")}
+            for name, one in folded.items()
+        }:
+            raise Broken(f"{self.name}: the list shows what its changes do not tell: {shown}")
 
     def settle(self) -> None:
         """The end: what was under way for long arrives, sticks too, and there is one good sync."""
@@ -452,6 +518,8 @@ class Tablet:
     def check_done(self) -> None:
         """After a sync over a good wire: everything is there, once, with its receipt and its files."""
         self.check()
+        if area.changes(self.store) != self.office.registry():
+            raise Broken(f"{self.name}: the area on the device is not the registry's")
         if self.receipts() != set(self.made):
             raise Broken(f"{self.name}: no receipt for {set(self.made) - self.receipts()}")
         # What a death left unchecked is found and checked, and nothing is checked into another state.
@@ -507,6 +575,7 @@ class Life:
                 "stick",
                 "bring",
                 "back",
+                "learn",
             )
         )
         number = self.luck.randrange(10)
@@ -531,5 +600,7 @@ class Life:
             one.bring(number, self.luck.choice(STICK_FAULTS))
         elif act == "back":
             one.take_back(number, self.luck.choice(("", *SPOILS)))
+        elif act == "learn":
+            office.learn(self.luck.choice((1, 3, 150, 400)), luck=self.luck.randrange(10**6))
         else:
             office.again()

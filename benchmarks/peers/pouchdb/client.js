@@ -1,10 +1,11 @@
 // Replicate: node client.js FOLDER URL ACT [FILE] with ACT fill (FILE has one document a line),
-// push, pull, noop. Prints {"seconds", "docs"} of the replication alone.
+// push, pull, pull-through. Prints {"seconds", "docs"} of the replication alone, and "listed": the
+// seconds until the first hundred documents were read as well.
 const fs = require("fs");
 const PouchDB = require("pouchdb");
 const [folder, url, act, file] = process.argv.slice(2);
 (async () => {
-  const here = new PouchDB(folder + (act === "pull" ? "/pulled" : "/local"));
+  const here = new PouchDB(folder + (act.startsWith("pull") ? "/" + act : "/local"));
   const batch = { batch_size: Number(process.env.BATCH || 500), batches_limit: 4 };
   if (act === "fill") {
     const docs = fs.readFileSync(file, "utf8").trim().split("\n").map(JSON.parse);
@@ -17,7 +18,7 @@ const [folder, url, act, file] = process.argv.slice(2);
   let done = 0, wait = 100;
   for (;;) {
     try {
-      const told = await (act === "pull" ? here.replicate.from(url, batch) : here.replicate.to(url, batch));
+      const told = await (act.startsWith("pull") ? here.replicate.from(url, batch) : here.replicate.to(url, batch));
       done += told.docs_written;
       break;
     } catch (trouble) {
@@ -26,6 +27,9 @@ const [folder, url, act, file] = process.argv.slice(2);
       wait = Math.min(wait * 2, 2000);
     }
   }
-  console.log(JSON.stringify({ seconds: Number(process.hrtime.bigint() - begun) / 1e9, docs: done }));
+  const seconds = Number(process.hrtime.bigint() - begun) / 1e9;
+  await here.allDocs({ include_docs: true, limit: 100 });
+  const listed = Number(process.hrtime.bigint() - begun) / 1e9;
+  console.log(JSON.stringify({ seconds, listed, docs: done }));
   process.exit(0);
 })();
