@@ -282,8 +282,15 @@ def take(
         store.openings_held(sorted(got))
         outcome.receipts += len(got)
         said = {one["counter"] for one in reply.refused}
+        unopened = _unopened(store, reply)
+        if unopened:
+            # Their opening was not sent, for the server once had it: it goes along with the next batch.
+            store.openings_held(unopened, held=False)
+            store.mark(unopened, "pending")
+            outcome.fed_again += len(unopened)
         for one in reply.refused:
-            _refused(store, one, outcome, held=one["counter"] in got, now_ms=now_ms)
+            if one["counter"] not in unopened:
+                _refused(store, one, outcome, held=one["counter"] in got, now_ms=now_ms)
         outcome.parked, outcome.checking = reply.parked, reply.checking
         if outgoing.batch:
             silent = [one for one in outgoing.counters if one not in got and one not in said]
@@ -357,6 +364,15 @@ def _receipts(store: Store, who: Identity, reply: RoundReply) -> set[int]:
     return set()
 
 
+def _unopened(store: Store, reply: RoundReply) -> list[int]:
+    """What the server refuses for want of an opening that did not go along."""
+    return [
+        one["counter"]
+        for one in reply.refused
+        if one["problem"].get("code") == "session-unknown" and not store.openings([one["counter"]])
+    ]
+
+
 def _refused(
     store: Store, one: dict[str, Any], outcome: Outcome, *, held: bool, now_ms: int
 ) -> None:
@@ -368,12 +384,6 @@ def _refused(
         return
     if one.get("hash", mine.hash) != mine.hash:
         return  # Another's bytes at this place, as of a copy of this device: not this entry.
-    if told.get("code") == "session-unknown" and not store.openings([counter]):
-        # It was not sent, for the server once had it: it goes along with the next batch.
-        store.openings_held([counter], held=False)
-        store.mark([counter], "pending")
-        outcome.fed_again += 1
-        return
     try:
         why = Problem(str(told.get("code", "")), str(told.get("detail", ""))).sentence()
     except ValueError:
