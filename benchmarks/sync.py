@@ -203,7 +203,7 @@ class Device:
             self.store, new_id=str, now_ms=vault.clock_ms(), most=1, page=1024, bring=False
         )
         while unpack_reply(link.ask("POST", transport.ROUND, asked.body).body).checking:
-            time.sleep(0.1)
+            time.sleep(0.2)
         wire.renew()
 
 

@@ -45,7 +45,7 @@ def digest(value: object) -> str:
 
 def squeeze(data: bytes, level: int = _LEVEL) -> bytes:
     """One zstd frame (RFC 8878) with its content's size."""
-    # Making a compressor costs four times what a small message does; each thread keeps its own.
+    # Making one costs four times what a small message does; each thread keeps its own.
     kept: dict[Any, Any] = _COMPRESSORS.__dict__
     if level not in kept:
         kept[level] = zstandard.ZstdCompressor(level=level)
@@ -60,24 +60,36 @@ def unsqueeze(
     Raises `Refused("too-large")` before many more than `limit` bytes are held, and
     `Refused("malformed")` where it is no such frame.
     """
-    made = decompressor or zstandard.ZstdDecompressor(max_window_size=2**27)
-    reader = made.decompressobj()
+    made = decompressor or _decompressor()
     try:
         known = zstandard.get_frame_parameters(data).content_size
-        if (
-            known not in (zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR)
-            and known > limit
-        ):
+        if known in (0, zstandard.CONTENTSIZE_UNKNOWN, zstandard.CONTENTSIZE_ERROR):
+            return _by_pieces(made.decompressobj(), data, limit)
+        if known > limit:
             raise Refused("too-large", f"{known} bytes when unpacked; the limit is {limit}")
-        out = bytearray()
-        # Small pieces in, so that what comes out of one piece stays bounded too: a zstd block is
-        # at most 128 KiB, and one block takes at least 4 bytes of input.
-        for start in range(0, len(data), 256):
-            out += reader.decompress(data[start : start + 256])
-            if len(out) > limit:
-                raise Refused("too-large", f"more than {limit} bytes when unpacked")
+        # zstd holds a frame to the size that it names, and gives no more.
+        return bytes(made.decompress(data, allow_extra_data=False))
     except zstandard.ZstdError as error:
-        raise Refused("malformed", "not a zstd frame") from error
+        raise Refused("malformed", "not one whole zstd frame") from error
+
+
+def _decompressor() -> zstandard.ZstdDecompressor:
+    kept: dict[Any, Any] = _COMPRESSORS.__dict__
+    if "opens" not in kept:
+        kept["opens"] = zstandard.ZstdDecompressor(max_window_size=2**27)
+    found: zstandard.ZstdDecompressor = kept["opens"]
+    return found
+
+
+def _by_pieces(reader: zstandard.ZstdDecompressionObj, data: bytes, limit: int) -> bytes:
+    """A frame that does not say how much it holds."""
+    out = bytearray()
+    # Small pieces in, so that what comes out of one piece stays bounded too: a zstd block is at
+    # most 128 KiB, and one block takes at least 4 bytes of input.
+    for start in range(0, len(data), 256):
+        out += reader.decompress(data[start : start + 256])
+        if len(out) > limit:
+            raise Refused("too-large", f"more than {limit} bytes when unpacked")
     if not reader.eof or reader.unused_data:
         raise Refused("malformed", "the zstd frame is cut short or followed by something")
     return bytes(out)

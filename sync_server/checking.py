@@ -38,8 +38,9 @@ if TYPE_CHECKING:
 
 SHELF = 32
 """Compiled forms that one process keeps."""
-PIECE = 16
-"""Submissions that one worker process is given at once."""
+PIECE_MIN, PIECE_MAX = 8, 64
+"""Submissions that one worker process is given at once: to hand one over costs as much as to check a
+few, and a short queue keeps every worker busy."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,8 +201,8 @@ class Inline:
         self._shelf = Shelf(store)
 
     def judge(self, waiting: Sequence[Waiting]) -> Iterator[Judged]:
-        for at in range(0, len(waiting), PIECE):
-            yield from self.piece(waiting[at : at + PIECE])
+        for at in range(0, len(waiting), PIECE_MAX):
+            yield from self.piece(waiting[at : at + PIECE_MAX])
 
     def piece(self, waiting: Sequence[Waiting]) -> list[Judged]:
         """All of them, read at one moment."""
@@ -283,7 +284,8 @@ class Workers:
         )
 
     def judge(self, waiting: Sequence[Waiting]) -> Iterator[Judged]:
-        pieces = [waiting[at : at + PIECE] for at in range(0, len(waiting), PIECE)]
+        each = min(PIECE_MAX, max(PIECE_MIN, -(-len(waiting) // (2 * self._count))))
+        pieces = [waiting[at : at + each] for at in range(0, len(waiting), each)]
         try:
             for piece in self._pool.map(_piece, pieces):
                 yield from piece

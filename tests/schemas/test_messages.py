@@ -94,6 +94,24 @@ def test_a_message_cut_or_flipped_is_read_the_same_or_refused(part, at, bit):
         return
 
 
+LYING = bytearray(squeeze(b"abcdefgh" * 4))
+LYING[5] += 1  # One byte more than it holds.
+
+
+@pytest.mark.parametrize("whole", [squeeze(b"x" * 999), squeeze(b""), bytes(LYING)])
+@pytest.mark.parametrize(
+    "change", [lambda one: one[:-1], lambda one: one + b"x", lambda one: one * 2]
+)
+def test_a_frame_that_is_cut_or_followed_by_something_is_refused(whole, change):
+    with pytest.raises(Refused, match=r"malformed|frame"):
+        unsqueeze(change(whole), 5_000)
+
+
+def test_a_frame_that_holds_less_than_it_says_is_refused():
+    with pytest.raises(Refused, match=r"malformed|frame"):
+        unsqueeze(bytes(LYING), 5_000)
+
+
 @pytest.mark.parametrize("sized", [True, False])
 def test_a_bomb_is_refused_before_it_is_held(sized):
     packer = zstandard.ZstdCompressor(level=19, write_content_size=sized)
