@@ -470,17 +470,17 @@ class Entry:
         if name != here.name:
             raise NoSuchNode(f"{ref}: the form's data is /{here.name}")
         for sign, name, place in steps:
+            siblings = here.kids.get(name)
             if sign:
                 found = here.attrs.get(name)
+            elif not siblings:
+                found = None
+            elif place is not None:
+                found = siblings[place - 1] if 1 <= place <= len(siblings) else None
             else:
-                siblings = here.kids.get(name, ())
-                if place is None:
-                    inner = here.defn.by_name.get(name)
-                    if inner is not None and inner.repeat is not None:
-                        raise NoSuchNode(f"{ref}: say which instance of {name}, as {name}[1]")
-                    found = siblings[0] if siblings else None
-                else:
-                    found = siblings[place - 1] if 1 <= place <= len(siblings) else None
+                found = siblings[0]
+                if found.defn.repeat is not None:
+                    raise NoSuchNode(f"{ref}: say which instance of {name}, as {name}[1]")
             if found is None:
                 step = f"{sign}{name}" if place is None else f"{name}[{place}]"
                 raise NoSuchNode(f"{ref}: there is no {step} in {ref_of(here)}")
@@ -799,10 +799,8 @@ class Entry:
             for way in choosers[node.defn]:
                 for target in way.ends(node, self.root):
                     found[target] = None
-            if node.defn.select and node.relevant:
-                control = node.defn.control
-                if control is not None and control.itemset is not None:
-                    found[node] = None
+            if node.defn.offers and node.relevant:
+                found[node] = None
         return list(found)
 
     # -- actions

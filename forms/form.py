@@ -119,6 +119,7 @@ class Form:
         for one in self.selects:
             itemset = one.control.itemset if one.control is not None else None
             if itemset is not None:
+                one.offers = True
                 listed = itemset.nodeset
                 itemset.steady = (
                     bool(itemset.column)

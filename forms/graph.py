@@ -69,11 +69,11 @@ class Way(Generic[R]):
     def ends(self, node: Cell, root: Cell) -> list[Cell]:
         """The reader's nodes as `node`, which has changed, finds them."""
         here = root if self.everywhere else node
-        for _ in range(self.climb):
-            if here.parent is None:
-                break
+        climb = self.climb
+        while climb and here.parent is not None:
             here = here.parent  # type: ignore[assignment]
-        return below(here, self.names)
+            climb -= 1
+        return below(here, self.names) if self.names else [here]
 
 
 class Ways(dict["Definition", tuple[Way[R], ...]]):

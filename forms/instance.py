@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forms.tree import Node
+from forms.tree import NO_CHILDREN, NO_KIDS, Node
 
 if TYPE_CHECKING:
     from forms.model import Definition, Path, Seed
@@ -30,9 +30,14 @@ class Cell(Node):
         self.ns = definition.namespace
         self.prefix = definition.prefix
         self.parent = parent
-        self.children = []
-        self.kids = {}
-        self.attrs = {}
+        if definition.by_name:
+            self.children = []
+            self.kids = {}
+        else:
+            # Most are leaves: a thousand containers less to make, and to look through for garbage.
+            self.children = NO_CHILDREN
+            self.kids = NO_KIDS
+        self.attrs = {} if definition.attributes else NO_KIDS
         self.text = text
         self.relevant = True
         self.defn = definition
@@ -60,7 +65,10 @@ def grow(seed: Seed, parent: Cell | None, *, blank: bool = False) -> Cell:
                 made.attrs[definition.name] = Cell(definition, "", made)
     children, table = made.children, made.kids
     for below in seed.children:
-        kid = grow(below, made, blank=blank)
+        if below.children or below.definition.attributes:
+            kid = grow(below, made, blank=blank)
+        else:
+            kid = Cell(below.definition, "" if blank else below.text, made)
         children.append(kid)
         siblings = table.get(kid.name)
         if siblings is None:

@@ -9,8 +9,9 @@ import re
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
+from forms.bulk import bulk
 from forms.markup import BadMarkup, kids, local, parse
-from forms.tree import Node
+from forms.tree import NO_CHILDREN, NO_KIDS, Node
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -154,11 +155,6 @@ def _stray_returns(text: str) -> bool:
     return feed >= 0 and (back < 0 or feed < back)
 
 
-_NO_NODES: list[Node] = []
-_NO_KIDS: dict[str, list[Node]] = {}
-_NO_ATTRS: dict[str, Node] = {}
-
-
 class _Cell(Node):
     """A value in a line of a list. Nothing is ever put below it, so that all share one emptiness."""
 
@@ -170,9 +166,8 @@ class _Cell(Node):
         self.ns = self.prefix = ""
         self.parent = item
         self.text = text
-        self.children = _NO_NODES
-        self.kids = _NO_KIDS
-        self.attrs = _NO_ATTRS
+        self.children = NO_CHILDREN
+        self.kids = self.attrs = NO_KIDS
         self.relevant = True
         self.defn = self.index = None
 
@@ -189,13 +184,12 @@ class _Item(Node):
         self.name = "item"
         self.ns = self.prefix = self.text = ""
         self.parent = root
-        self.attrs = {}
+        self.attrs = self._kids = NO_KIDS
         self.relevant = True
         self.defn = self.index = None
         self._names = names
         self._values = values
         self._cells: list[Node] | None = None
-        self._kids: dict[str, list[Node]] = {}
 
     @property
     def children(self) -> list[Node]:  # type: ignore[override] # read only: lists never change
@@ -206,6 +200,18 @@ class _Item(Node):
         if self._cells is None:
             self._made()
         return self._kids
+
+    def texts(self, name: str) -> list[str]:
+        """Without making nodes of all cells, as whoever looks for one item among all would."""
+        if self._cells is not None:
+            return super().texts(name)
+        values = self._values
+        known = len(values)
+        return [
+            values[at] if at < known else ""
+            for at, column in enumerate(self._names)
+            if column == name
+        ]
 
     def _made(self) -> list[Node]:
         cells: list[Node] = []
@@ -230,7 +236,8 @@ class _Item(Node):
 def _table(lines: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Node:
     """The instance with /root/item for each line."""
     root = Node("element", "root")
-    items: list[Node] = [_Item(root, names, values) for names, values in lines]
+    with bulk():
+        items: list[Node] = [_Item(root, names, values) for names, values in lines]
     root.children.extend(items)
     if items:
         root.kids["item"] = items

@@ -163,6 +163,7 @@ class Definition:
         "name",
         "namespace",
         "number",
+        "offers",
         "parent",
         "path",
         "prefix",
@@ -214,6 +215,8 @@ class Definition:
         """The kind of a plain text here (forms.held.KINDS), for a dialect that tells them apart."""
         self.typed = False
         self.select = ""
+        self.offers = False
+        """It is a select whose choices are listed somewhere: an answer may be offered no longer."""
         self.several = False
         self.relevant: Compiled | None = None
         self.required: Compiled | None = None

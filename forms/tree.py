@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from lxml import etree
 
@@ -95,6 +95,10 @@ class Node:
             kid.string_value() for kid in self.children if kid.kind in {ELEMENT, TEXT}
         )
 
+    def texts(self, name: str) -> list[str]:
+        """What its element children of the name say, in document order."""
+        return [kid.string_value() for kid in self.kids.get(name, ())]
+
     def top(self) -> Node:
         here = self
         while here.parent is not None:
@@ -109,6 +113,22 @@ class Node:
             yield node
             if node.children:
                 waiting.extend(reversed(node.children))
+
+
+class _None(dict[str, Any]):
+    """No kids and no attributes, shared by all nodes below which nothing is ever put."""
+
+    __slots__ = ()
+
+    def __setitem__(self, name: str, _value: object) -> None:
+        raise TypeError(f"{name} is put below a node that has nothing below it")
+
+    setdefault = update = __setitem__  # type: ignore[assignment]
+
+
+NO_KIDS: dict[str, Any] = _None()
+NO_CHILDREN: list[Node] = cast("list[Node]", ())
+"""As NO_KIDS; a tuple, so that nobody adds to it."""
 
 
 def _parser(*, keep: bool) -> etree.XMLParser:

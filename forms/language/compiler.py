@@ -910,13 +910,10 @@ class Compiler:
             if index is None:
                 index = {}
                 for one in parent.kids.get(name, ()):
-                    cells = one.kids.get(key)
-                    if not cells:
-                        if java and not numeric:
-                            index.setdefault("", []).append(one)
-                        continue
-                    for cell in cells:
-                        told = cell.string_value()
+                    texts = one.texts(key)
+                    if not texts and java and not numeric:
+                        index.setdefault("", []).append(one)
+                    for told in texts:
                         value = to_number(told, frame) if numeric else told
                         if value != value:  # noqa: PLR0124 - NaN is like no number, not even itself
                             continue
