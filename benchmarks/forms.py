@@ -84,32 +84,53 @@ def read(name: str, sets: int) -> tuple[bytes, list[dict[str, Any]]]:
 # Ours ------------------------------------------------------------------------------------
 
 
-def fill(form: Form, answers: dict[str, Any], taken: list[float] | None = None) -> Entry:
+@dataclass(frozen=True, slots=True)
+class Given:
+    """One answer: where, what, and in which instance of which repeat ("" for none)."""
+
+    ref: str
+    value: str
+    repeat: str
+    number: int
+
+
+def given(answers: dict[str, Any]) -> list[Given]:
+    """An answer set as it is filled in. JavaRosa's program reads its own outside the clock too."""
+    found = []
+    for ref, value in answers["values"].items():
+        base = next((one for one in answers["repeats"] if ref.startswith(f"{one}[")), "")
+        inside = re.match(r"\[(\d+)\]", ref[len(base) :])
+        found.append(Given(ref, value, base, int(inside[1]) if base and inside else 0))
+    return found
+
+
+def fill(form: Form, answers: Sequence[Given], taken: list[float] | None = None) -> Entry:
     """One interview, answer by answer in the form's order, as JavaRosa is driven too."""
     entry = Entry.start(form, context())
-    wanted: dict[str, int] = answers["repeats"]
-    for ref, value in answers["values"].items():
-        for base in wanted:
-            if ref.startswith(f"{base}["):
-                number = int(re.match(r"\[(\d+)\]", ref[len(base) :])[1])  # type: ignore[index]
-                group = entry.find(base.rpartition("/")[0])
-                while len(group.kids.get(base.rpartition("/")[2], ())) < number:
-                    entry.add_repeat(base)
+    there: dict[str, int] = {}
+    for one in answers:
+        if one.repeat and one.repeat not in there:
+            above, _, name = one.repeat.rpartition("/")
+            there[one.repeat] = len(entry.find(above).kids.get(name, ()))
+        while one.number > there.get(one.repeat, one.number):
+            entry.add_repeat(one.repeat)
+            there[one.repeat] += 1
         # People, and JavaRosa, answer only what is asked.
-        if not entry.find(ref).relevant:
+        if not entry.find(one.ref).relevant:
             continue
         start = time.perf_counter()
-        entry.answer(ref, value)
+        entry.answer(one.ref, one.value)
         if taken is not None:
             taken.append((time.perf_counter() - start) * 1000)
     return entry
 
 
-def ours(xml: bytes, answers: Sequence[dict[str, Any]]) -> tuple[Figures, list[float]]:
+def ours(xml: bytes, sets: Sequence[dict[str, Any]]) -> tuple[Figures, list[float]]:
     """Our engine: of each the best of several rounds, which other work on the machine disturbs
     least; and how long each single answer took, disturbed or not."""
     load_ms = least_ms(lambda: Entry.start(Form.load(xml), context()), 9)
     form = Form.load(xml)
+    answers = [given(each) for each in sets]
     fill(form, answers[0])
     taken: list[float] = []
     fill_rate = check_rate = 0.0

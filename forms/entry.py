@@ -239,7 +239,7 @@ class Entry:
         return here
 
     def _begin(self, *, first: bool) -> None:
-        self._moment = self.context.now()
+        self._moment = self.context.now().astimezone(self.zone)
         self._normalize()
         if first:
             if self.dialect.adds_instance_id and not self._instance_id():
@@ -316,7 +316,9 @@ class Entry:
         return self.form.instance(name)
 
     def now(self) -> datetime:
-        return (self._moment or self.context.now()).astimezone(self.zone)
+        if self._moment is None:
+            return self.context.now().astimezone(self.zone)
+        return self._moment
 
     def random(self) -> float:
         return self.context.random()
@@ -451,7 +453,7 @@ class Entry:
         return Changed(tuple(dict.fromkeys((*told.refs, *shown))), told.added, told.removed)
 
     def _start(self) -> None:
-        self._moment = self.context.now()
+        self._moment = self.context.now().astimezone(self.zone)
         self.steps = STEPS_MAX
         self._forget()
 

@@ -342,7 +342,7 @@ def _wrapped_number(value: float, kind: str) -> str:
             return str(INT_MAX if value > 0 else INT_MIN)
         text = java_double(value)
         return text if kind == "decimal" else Decimal(text)
-    whole = math.trunc(value)
+    whole = int(value)
     if kind == "int":
         return str(max(INT_MIN, min(INT_MAX, whole)))
     if abs(value - whole) < 1e-9 and abs(whole) < 2**63:

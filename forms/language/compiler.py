@@ -394,21 +394,25 @@ class Compiler:
         if left.kind in {"s", "n", "b"} and right.kind in {"s", "n", "b"}:
             one, other = conversions.number(left), conversions.number(right)
             return Code("b", lambda n, f: compare(one(n, f), other(n, f)), constant=constant)
-        if left.kind == "d" and right.kind in {"n", "s"}:
-            nodes, number = conversions.nodes(left), conversions.number(right)
+        one_value, other_value = left.run, right.run
+        if left.kind == "d" and right.kind in {"n", "s", "v"}:
+            nodes, to_number = conversions.nodes(left), conversions.to_number
             number_of = conversions.number_of
 
             def left_nodes(node: Node, frame: Frame) -> bool:
                 found = nodes(node, frame)
                 if not found:
                     return False
-                limit = number(node, frame)
+                value = other_value(node, frame)
+                if isinstance(value, list):
+                    limits = _numbers(conversions, value, frame)
+                    return any(compare(number_of(one, frame), to) for one in found for to in limits)
+                limit = value if value.__class__ is float else to_number(value, frame)
                 if len(found) == 1:
                     return compare(number_of(found[0], frame), limit)
                 return any(compare(number_of(one, frame), limit) for one in found)
 
             return Code("b", left_nodes)
-        one_value, other_value = left.run, right.run
 
         def any_values(node: Node, frame: Frame) -> bool:
             first, second = one_value(node, frame), other_value(node, frame)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, time
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
 from forms.held import Moment
@@ -11,11 +11,10 @@ from forms.language import dates
 from forms.language.core import NAN, Code
 from forms.language.functions.table import function
 from forms.language.syntax import written
-from forms.values import iso_datetime, moment_of
+from forms.values import iso_datetime, moment_of, parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from datetime import datetime
 
     from forms.language.compiler import Compiler
     from forms.language.core import Conversions, Frame, Value
@@ -83,6 +82,9 @@ def _as_moment(value: Value, conversions: Conversions, frame: Frame) -> datetime
     if not isinstance(value, str):
         return None
     if value.__class__ is Moment:
+        day = parse_date(value)
+        if day is not None:
+            return datetime.combine(day, MIDNIGHT, zone)
         found = moment_of(value, zone, frame.env.now().date())
         return None if found is None else found.astimezone(zone)
     found = dates.moment(value.strip(), zone)
