@@ -398,6 +398,8 @@ class Compiler:
         if left.kind == "d" and right.kind in {"n", "s", "v"}:
             nodes, to_number = conversions.nodes(left), conversions.to_number
             number_of = conversions.number_of
+            if right.kind == "n" and right.constant:
+                return self._beside_number(compare, nodes, number_of, right)
 
             def left_nodes(node: Node, frame: Frame) -> bool:
                 found = nodes(node, frame)
@@ -423,6 +425,24 @@ class Compiler:
             )
 
         return Code("b", any_values)
+
+    @staticmethod
+    def _beside_number(
+        compare: Callable[[float, float], bool],
+        nodes: Callable[[Node, Frame], list[Node]],
+        number_of: Callable[[Node, Frame], float],
+        limit: Code,
+    ) -> Code:
+        """A path beside a number that stands in the expression: most of all constraints."""
+        fixed = cast("float", limit.run(None, None))  # type: ignore[arg-type] # a constant asks neither
+
+        def within(node: Node, frame: Frame) -> bool:
+            found = nodes(node, frame)
+            if len(found) == 1:
+                return compare(number_of(found[0], frame), fixed)
+            return any(compare(number_of(one, frame), fixed) for one in found)
+
+        return Code("b", within)
 
     def _equal(self, left: Code, right: Code, *, negated: bool, constant: bool) -> Code:
         conversions = self.conversions
@@ -629,6 +649,8 @@ class Compiler:
             return Code("d", lambda _node, _frame: [])
         base = where[: len(where) - ups]
         rest = steps[ups:]
+        if ups == 1 and len(rest) == 1 and rest[0].axis == "child":
+            return self._beside(_bare(rest[0].test), base)
         if not any(step.axis == "attribute" for step in rest):
             self.near.add((ups, tuple(_bare(step.test) for step in rest)))
         if not rest and not ups:
@@ -649,6 +671,22 @@ class Compiler:
 
             return Code("d", there, where=base)
         return self._down(climb, base, rest)
+
+    def _beside(self, name: str, base: Where) -> Code:
+        """../name, the nodes beside the one it stands at: most paths within a repeat."""
+        self.near.add((1, (name,)))
+
+        def beside(node: Node, frame: Frame) -> list[Node]:
+            parent = node.parent
+            found = parent.kids.get(name) if parent is not None else None
+            if not found:
+                return []
+            if len(found) == 1:
+                return found if found[0].relevant else []
+            frame.spend(len(found))
+            return [one for one in found if one.relevant]
+
+        return Code("d", beside, where=(*base, name))
 
     def _down(
         self,

@@ -201,8 +201,10 @@ class Conversions:
 
     def number_of(self, node: Node, frame: Frame) -> float:
         """The number that a node comes to; NaN where it is not relevant."""
-        text = node.string_value()
-        if self.java and text and not node.children:
+        if node.children:
+            return self.number_of_text(node.string_value(), frame)
+        text = node.text if node.relevant else ""
+        if self.java and text:
             kind = held(node)
             if kind:
                 if kind == TRUTH:

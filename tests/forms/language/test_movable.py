@@ -80,7 +80,7 @@ EXPRESSIONS = st.one_of(
 )
 
 
-@settings(max_examples=400)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(EXPRESSIONS, min_size=1, max_size=4),
     st.permutations(PLACES),
