@@ -596,6 +596,7 @@ def sync(device: Device, *, watch: bool, as_json: bool) -> None:
     import time
 
     from field_agent import sync as work
+    from field_agent.transport import Unreachable
 
     with device.open(for_contact=True) as store:
         screen = Screen(quiet=as_json)
@@ -603,9 +604,16 @@ def sync(device: Device, *, watch: bool, as_json: bool) -> None:
         def once() -> Outcome:
             return run_of(store, screen.tell).sync()
 
+        def left() -> dict[str, Any]:
+            return {"left": store.unsent(), "attachments_left": len(store.attachments())}
+
         if not watch:
             try:
                 outcome = once()
+            except Unreachable as error:
+                screen.end()
+                _tell_trouble(str(error), left(), as_json=as_json)
+                sys.exit(REFUSED)
             finally:
                 screen.end()
             _tell(outcome, as_json=as_json)
@@ -614,9 +622,9 @@ def sync(device: Device, *, watch: bool, as_json: bool) -> None:
         def say(told: Outcome | str, pause_s: float) -> None:
             screen.end()
             if isinstance(told, str):
-                click.echo(f"{told}; again in {pause_s:.0f} s", err=True)
+                _tell_trouble(told, left(), as_json=as_json, pause_s=pause_s)
             else:
-                _tell(told, as_json=as_json)
+                _tell(told, as_json=as_json, in_a_line=True)
 
         work.watch(once, sleep=time.sleep, luck=luck, say=say)
 
@@ -672,9 +680,9 @@ class Screen:
             filled = int(share * 24)
             click.echo(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {line}", nl=False, err=True)
             self._drawn = True
-        elif line != self._last and (now.records or now.bytes):
+        elif line.removesuffix(left) != self._last and (now.records or now.bytes):
             click.echo(line, err=True)
-        self._last = line
+        self._last = line.removesuffix(left)
 
     def end(self) -> None:
         if self._drawn:
@@ -692,9 +700,26 @@ def _span(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
-def _tell(outcome: Outcome, *, as_json: bool) -> None:
+def _tell_trouble(
+    trouble: str, left: dict[str, Any], *, as_json: bool, pause_s: float | None = None
+) -> None:
+    """Why there was no sync, what goes out with the next one, and when that is."""
     if as_json:
-        put(asdict(outcome) | {"synced": outcome.synced})
+        told = {"synced": False, "trouble": trouble, **left}
+        click.echo(json.dumps(told | ({} if pause_s is None else {"again_s": round(pause_s)})))
+        return
+    again = "field-agent sync" if pause_s is None else f"again in {pause_s:.0f} s"
+    click.echo(
+        f"field-agent: {trouble}. {left['left']} entries and {left['attachments_left']} files wait "
+        f"here and go out with the next sync, from where this one stopped: {again}",
+        err=True,
+    )
+
+
+def _tell(outcome: Outcome, *, as_json: bool, in_a_line: bool = False) -> None:
+    if as_json:
+        told = asdict(outcome) | {"synced": outcome.synced}
+        click.echo(json.dumps(told, ensure_ascii=False, indent=None if in_a_line else 1))
         return
     lines = [f"{outcome.receipts} receipts"] if outcome.receipts else []
     if outcome.attachments:

@@ -45,6 +45,7 @@ CHUNK_MIN, CHUNK_START, CHUNK_MAX = 8 * 1024, 64 * 1024, 2 * 1024 * 1024
 PAGE_MIN, PAGE_START, PAGE_MAX = 1024, 64 * 1024, 512 * 1024
 # One request should neither be all waiting nor be long enough to be cut: about this many seconds.
 _LASTS_S = 4.0
+_SENDING = ("sending entries", "sending files")
 _WITH_DATA_PAGE = 4096
 SKEW_MS = 2 * 60 * 1000
 KEEP_SEALED_MS = 90 * 86_400_000
@@ -574,7 +575,7 @@ class Run:
         self._doing = doing
         spent = self._means.steady_s() - self._began_s
         left = None
-        if self._bytes_done and spent > 0:
+        if self._bytes_done and spent > 0 and doing in _SENDING:
             left = max(0.0, (self._bytes_all - self._bytes_done) * spent / self._bytes_done)
         self._means.tell(
             Progress(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from schemas.bundle import (
@@ -17,7 +18,6 @@ from schemas.bundle import (
     Reader,
     Writer,
     split_blob,
-    start,
 )
 from schemas.messages import pack_reply, unpack_round
 from schemas.problems import Refused
@@ -80,8 +80,8 @@ def _take_one(desk: Desk, reader: Reader, out: BinaryIO) -> dict[str, Any]:
         # Its work until then is evidence, but comes only with an officer who asks for it.
         raise Refused("device-revoked", f"{device.device}: {device.revoked_why}")
     counted = _row(device.device)
-    known_forms: set[str] = set()
-    before = start(REPLY, opening)
+    replies: list[RoundReply] = []
+    whole: dict[str, int] = {}
     for kind, data in reader.frames():
         if kind == ROUND:
             asked, sealed = unpack_round(data)
@@ -92,12 +92,18 @@ def _take_one(desk: Desk, reader: Reader, out: BinaryIO) -> dict[str, Any]:
             )
             counted["refused"] += len(reply.refused) + states.get("refused", 0)
             counted["parked"] += states.get("parked", 0)
-            info = REPLY_INFO + b"\n" + before
-            writer.add(SEALED_REPLY, seal_to_box(device.box, pack_reply(reply), info))
-            known_forms |= _form_files(reply)
+            replies.append(reply)
         elif kind == BLOB:
-            counted["files"] += _take_blob(desk, device, data)
-    for blob_hash in sorted(known_forms):
+            whole |= _take_blob(desk, device, data)
+    counted["files"] = len(whole)
+    if replies:
+        # The files came after the rounds that name them, and a stick cannot be asked again.
+        missing = desk.store.read(lambda tx: blobs.missing(tx, device.area, device.device))
+        replies[-1] = replace(replies[-1], blobs={**missing, **whole})
+    info = REPLY_INFO + b"\n" + writer.opening
+    for reply in replies:
+        writer.add(SEALED_REPLY, seal_to_box(device.box, pack_reply(reply), info))
+    for blob_hash in sorted({one for reply in replies for one in _form_files(reply)}):
         content = desk.store.read(lambda tx, wanted=blob_hash: blobs.content(tx, "", wanted))  # type: ignore[misc]
         writer.add_blob(blob_hash, content)
     writer.end(lambda sha256: desk.sign(bundle_bytes(sha256)))
@@ -123,18 +129,18 @@ def _form_files(reply: RoundReply) -> set[str]:
     }
 
 
-def _take_blob(desk: Desk, device: Device, data: bytes) -> int:
-    """Takes a whole attachment in, in pieces; what is here already stays. 1 if it is whole now."""
+def _take_blob(desk: Desk, device: Device, data: bytes) -> dict[str, int]:
+    """Takes an attachment in, in pieces; what is here already stays. Its hash and size, if whole now."""
     blob_hash, content = split_blob(data)
     try:
         found = desk.store.read(lambda tx: blobs.held(tx, device.area, blob_hash))
         if hashlib.sha256(content).hexdigest() != blob_hash or found.size != len(content):
-            return 0
+            return {}
         while not found.whole:
             piece = content[found.have : found.have + blobs.MAX_READ]
             found = blobs.append(desk, device.area, blob_hash, found.have, piece)
     except Refused as error:
         if error.problem.code != "blob-unknown":
             raise
-        return 0  # No envelope that was taken names it.
-    return 1
+        return {}  # No envelope that was taken names it.
+    return {blob_hash: found.size}

@@ -119,6 +119,12 @@ def test_households_registered_without_a_network_are_synced_when_it_is_back(fiel
         assert down.returncode == 1
         assert "does not answer" in down.stderr
         assert "Traceback" not in down.stderr
+        assert "2 entries and 2 files wait here and go out with the next sync" in down.stderr
+        scripted = field.agent("sync", "--json")
+        assert scripted.returncode == 1
+        told = json.loads(scripted.stdout)
+        assert (told["synced"], told["left"], told["attachments_left"]) == (False, 2, 2)
+        assert "does not answer" in told["trouble"]
         assert field.told("status")["waiting"] == before["waiting"] + 2
     finally:
         field.plug_in()

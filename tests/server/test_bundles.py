@@ -97,6 +97,7 @@ def test_a_bundle_brings_the_same_receipts_as_the_network(desk, tablet, visits):
     ]
     (told,), files = carry_back(tablet, reply, sealed)
     assert receipted(told) == [1, 2]
+    assert told.blobs == {name: len(photo)}
     assert hashlib.sha256(files[visits.hash]).hexdigest() == visits.hash
     assert desk.store.read(lambda tx: blobs.content(tx, tablet.area, name)) == photo
 

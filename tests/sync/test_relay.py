@@ -58,6 +58,7 @@ def stick_of(tablet: Tablet, folder) -> None:
 
 def comes_home(tablet: Tablet, folder) -> None:
     take_file(tablet.store, folder / "out.bundle.receipts", now_ms=tablet.now_ms())
+    assert tablet.store.attachments() == [], "the device never heard that its file arrived"
     tablet.check_done()
 
 
