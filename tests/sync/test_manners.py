@@ -1,0 +1,113 @@
+"""How a sync behaves on the line: what goes first, how large, and how long it waits when nobody answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import pytest
+
+from field_agent import sync, transport
+from schemas.problems import Refused
+from tests.sync.world import Office, Tablet, Wire
+
+
+@dataclass
+class Narrow(Wire):
+    """Loses every request whose body is larger than `most`, and notes the others."""
+
+    most: int = 1 << 30
+    got: list[tuple[str, str, int]] = field(default_factory=list)
+
+    def send(self, method, path, headers, body) -> transport.Answer:
+        if len(body) > self.most:
+            raise transport.Unreachable("the link broke")
+        self.got.append((method, path, len(body)))
+        return super().send(method, path, headers, body)
+
+
+@pytest.fixture
+def tablet(tmp_path):
+    office = Office(tmp_path)
+    made = Tablet(office, tmp_path / "tablet", wire=Narrow(office))
+    made.wire.got.clear()
+    yield made
+    made.store.close()
+    office.desk.close()
+
+
+def files_sent(tablet: Tablet) -> list[str]:
+    """The hashes of the files in the order in which they went out."""
+    return list(
+        dict.fromkeys(path.rpartition("/")[2] for _, path, _ in tablet.wire.got if "blobs" in path)
+    )
+
+
+def test_files_go_after_all_the_data_and_the_smallest_first(tablet):
+    for size in (90_000, 200, 30_000):
+        tablet.finish(file=size)
+    sizes = {one.hash: one.size for one in tablet.store.attachments()}
+    assert tablet.sync().synced
+    kinds = ["file" if "blobs" in path else "data" for _, path, _ in tablet.wire.got]
+    first = kinds.index("file")
+    # One round more tells what the server says of the files.
+    assert kinds[first:-1] == ["file"] * (len(kinds) - first - 1)
+    assert [sizes[one] for one in files_sent(tablet)] == sorted(sizes.values())
+
+
+def test_a_file_is_known_on_the_line_by_its_hash_alone(tablet):
+    tablet.finish(file=200)
+    names = {one.hash for one in tablet.store.attachments()}
+    tablet.sync()
+    assert set(files_sent(tablet)) == names
+
+
+def test_pieces_become_as_small_as_8_kib_where_nothing_larger_comes_through(tablet):
+    tablet.finish(file=60_000)
+    tablet.wire.most = sync.CHUNK_MIN
+    assert sync.CHUNK_MIN == 8 * 1024
+    assert tablet.sync().synced
+    pieces = [size for method, _, size in tablet.wire.got if method == "PATCH"]
+    assert max(pieces) == sync.CHUNK_MIN
+    # What came through once was not sent again.
+    assert sum(pieces) == sum(one.size for one in tablet.store.attachments(unsent=False))
+    tablet.check_done()
+
+
+def test_who_watches_asks_ever_more_rarely_and_soon_again_when_the_server_is_back():
+    here, gone = sync.Outcome(receipts=1), transport.Unreachable("nobody there", met=False)
+    told = [gone] * 12 + [here, sync.Outcome()]
+    pauses: list[float] = []
+
+    def once() -> sync.Outcome:
+        found = told.pop(0)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def watch(luck: float) -> None:
+        sync.watch(
+            once,
+            sleep=pauses.append,
+            luck=lambda: luck,
+            say=lambda *_: None,
+            go_on=lambda: bool(told),
+        )
+
+    watch(0.5)
+    assert pauses[:3] == [10.0, 20.0, 40.0]
+    assert pauses[11] == sync.WATCH_S_MAX
+    assert pauses[12:] == [sync.WATCH_S_MIN, 2 * sync.WATCH_S_MIN]
+    # Many devices that lost the same server do not come back in step.
+    pauses.clear()
+    for luck in (0.0, 0.25, 1.0):
+        told[:] = [gone]
+        watch(luck)
+    assert len(set(pauses)) == 3
+
+
+def test_who_watches_ends_when_the_server_will_not_have_the_device():
+    def once() -> sync.Outcome:
+        raise Refused("device-unknown")
+
+    with pytest.raises(Refused):
+        sync.watch(once, sleep=lambda _: None, luck=lambda: 0.5, say=lambda *_: None)
