@@ -160,6 +160,9 @@ class Entry:
         self._taken: dict[Cell, str] = {}
         self._deep = 0
         self._begun = False
+        self._read_back = False
+        self._made: dict[Node, None] = {}
+        """Instances of repeats that were added here."""
 
     # -- beginnings
 
@@ -240,6 +243,7 @@ class Entry:
 
     def _begin(self, *, first: bool) -> None:
         self._moment = self.context.now().astimezone(self.zone)
+        self._read_back = not first
         self._normalize()
         if first:
             if self.dialect.adds_instance_id and not self._instance_id():
@@ -651,7 +655,8 @@ class Entry:
             raise NoSuchNode(f"{definition.ref}: {INSTANCES_MAX:,} instances are the most")
         made = grow(self.form.seed_of(definition), None)
         made.parent = parent
-        insert(parent, made, in_place=self.dialect.webforms)
+        insert(parent, made, last=self._comes_last(parent))
+        self._made[made] = None
         if not parent.relevant:
             _all_relevant(made, False)
         if parent.readonly:
@@ -671,6 +676,17 @@ class Entry:
         self._deep -= 1
         self._joined(made)
         return made
+
+    def _comes_last(self, parent: Cell) -> bool:
+        """As JavaRosa has it, a first instance inside an instance of another repeat comes last
+        there, but where the form has it in an instance that was read back from XML.
+        """
+        if self.dialect.webforms:
+            return False
+        here: Node | None = parent
+        while here is not None and here.defn.repeat is None:
+            here = here.parent
+        return here is not None and (not self._read_back or here in self._made)
 
     def _joined(self, made: Cell) -> None:
         """All that follows from the new instance waits to be worked out."""
@@ -857,8 +873,9 @@ class Entry:
         else:
             text = calculated(action.text, node.defn.type, self.dialect, self.zone, self.now)
         if action.value is not None or action.text:
+            # Whatever it was worked out as, what an action sets is of the node's type.
             kind = node.defn.type
-            text = answered(text, kind, "", self.dialect, self.zone) if text else text
+            text = str(answered(text, kind, "", self.dialect, self.zone)) if text else text
         before = node.text
         self._give(node, text)
         self._run()

@@ -21,6 +21,7 @@ from forms.media import BadMedia, blank, file_named, found, node_of, read_instan
 from forms.model import Definition
 from forms.problems import BrokenForm, Problem
 from forms.reading import COLUMN, ENTITY_VERSIONS, Reader, loose
+from forms.twins import settle_twins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -88,6 +89,7 @@ class Form:
         if dialect == "collect":
             for each in self.by_path.values():
                 each.held = KINDS.get(each.type, WORDS)
+            settle_twins(self.by_path, self.scope)
         reader.read_controls()
         reader.read_actions()
         self._check_versions(reader)

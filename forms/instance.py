@@ -78,9 +78,9 @@ def grow(seed: Seed, parent: Cell | None, *, blank: bool = False) -> Cell:
     return made
 
 
-def insert(parent: Cell, made: Cell, *, in_place: bool = False) -> None:
-    """Among its parent's children: after the last of its own name, else where the form has it; a
-    first one inside an instance comes last, as JavaRosa has it, unless all are put `in_place`.
+def insert(parent: Cell, made: Cell, *, last: bool = False) -> None:
+    """Among its parent's children: after the last of its own name; else where the form has it, or
+    `last` of all.
     """
     siblings = parent.kids.get(made.name)
     if siblings:
@@ -89,7 +89,7 @@ def insert(parent: Cell, made: Cell, *, in_place: bool = False) -> None:
     else:
         parent.kids[made.name] = [made]
         place = len(parent.children)
-        if in_place or len(made.defn.repeats_above) < 2:
+        if not last:
             for kid in reversed(parent.children):
                 if kid.defn.number < made.defn.number:
                     break

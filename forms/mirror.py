@@ -16,6 +16,7 @@ from forms.choices import values
 from forms.entry import Changed, Entry, Fault, NoSuchNode
 from forms.instance import Cell, below, ref_of, remove
 from forms.language import written
+from forms.twins import shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -53,7 +54,7 @@ class Cascades:
         of: dict[Rule, Trigger] = {}
         triggers = []
         for rules in same.values():
-            made = Trigger(tuple(rules), _shared([rule.target.path for rule in rules]))
+            made = Trigger(tuple(rules), shared(rule.target.path for rule in rules))
             triggers.append(made)
             of.update(dict.fromkeys(rules, made))
         self.followers: dict[Trigger, tuple[Trigger, ...]] = {
@@ -120,16 +121,6 @@ class Cascades:
         return frozenset(found)
 
 
-def _shared(paths: list[Path]) -> Path:
-    shared = paths[0]
-    for path in paths[1:]:
-        length = 0
-        while length < min(len(shared), len(path)) and shared[length] == path[length]:
-            length += 1
-        shared = shared[:length]
-    return shared
-
-
 def _in_layers(
     triggers: list[Trigger], followers: dict[Trigger, tuple[Trigger, ...]]
 ) -> tuple[Trigger, ...]:
@@ -158,7 +149,7 @@ class Mirror(Entry):
         super().__init__(form, context, root)
         self._cascades = Cascades(form.graph)
         self._hollow: set[Cell] = set()
-        """Multiple answers of which nothing is left: to JavaRosa an answer all the same."""
+        """Answers of which nothing is left to write: to JavaRosa an answer all the same."""
         self._lists: dict[Control, tuple[object, list[Node]]] = {}
 
     # -- working out
@@ -167,6 +158,16 @@ class Mirror(Entry):
         node.text = text
         self._hollow.discard(node)
         self._trigger(place_of(node))
+
+    def answer(self, ref: str, value: str, *, keep_faulty: bool = True) -> Changed:
+        told = super().answer(ref, value, keep_faulty=keep_faulty)
+        node = self.find(ref)
+        if not value:
+            self._hollow.discard(node)
+        elif not node.text and node.defn.type == "geopoint":
+            # The place that is 0 in all four is one, of which nothing is shown or written.
+            self._hollow.add(node)
+        return told
 
     def _trigger(
         self,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from forms.instance import Cell, grow, insert, ref_of, remove
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from forms.form import Form
     from forms.markup import Element
     from forms.model import Definition, Seed
+
+
+_BY_PLACE = attrgetter("defn.number")
 
 
 class WrongForm(ValueError):
@@ -100,6 +104,9 @@ def _planted(
             table[name] = [grown]
         else:
             siblings.append(grown)
+    if strange is None:
+        # Whoever wrote it, an entry goes in the order of the form.
+        children.sort(key=_BY_PLACE)
     return made
 
 

@@ -230,7 +230,9 @@ def geopoint(text: str, *, whole: bool = False) -> str:
 
 
 def _as_geopoint(text: str, dialect: Dialect, _zone: tzinfo) -> str:
-    return geopoint(text, whole=dialect.casts_like_java)
+    place = geopoint(text, whole=dialect.casts_like_java)
+    # To Collect a place that is 0 in all four was never recorded.
+    return "" if dialect.casts_like_java and place == "0.0 0.0 0.0 0.0" else place
 
 
 def _points(text: str) -> list[str]:

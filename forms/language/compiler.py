@@ -73,6 +73,7 @@ class Program:
         "near",
         "nodes",
         "number",
+        "pins",
         "string",
         "ups_most",
         "value",
@@ -90,6 +91,7 @@ class Program:
         self.functions = frozenset(compiler.functions)
         self.instances = frozenset(compiler.instances)
         self.volatile = not self.functions.isdisjoint(VOLATILE)
+        self.pins = compiler.pins
 
     def __getattr__(self, name: str) -> Any:
         make = _MAKERS.get(name)
@@ -224,10 +226,14 @@ class Compiled:
 class Compiler:
     """Compiles one expression; gathers on the way what it reads."""
 
-    def __init__(self, text: str, at: Where, scope: Scope) -> None:
+    def __init__(self, text: str, at: Where, scope: Scope, pinned: int) -> None:
         self.text = text
         self.at = at
         self.scope = scope
+        self.pinned = pinned
+        """How many steps of an absolute path are those that the expression stands in, at most."""
+        self.pins = 0
+        """How many of them there are in the longest path."""
         self.conversions = Conversions(scope.dialect)
         self.reads: set[Where] = set()
         self.near: set[tuple[int, Where]] = set()
@@ -573,9 +579,11 @@ class Compiler:
                 break
             name = _bare(step.test)
             names.append("@" + name if step.axis == "attribute" else name)
-            last = number == len(steps) - 1
-            if not last and shared == number and number < len(self.at) and self.at[number] == name:
+            # Collect means the own instance by the path of a repeat too; elsewhere that is all.
+            may = self.conversions.java or number < len(steps) - 1
+            if may and shared == number and number < self.pinned and self.at[number] == name:
                 shared += 1
+        self.pins = max(self.pins, shared)
         if shared == 0:
             return self._walk(self._root(), (), steps, None)
         ups = len(self.at) - shared
@@ -833,7 +841,11 @@ class Compiler:
     def _predicate(
         self, expr: Expr, where: Where | None
     ) -> Callable[[list[Node], Frame], list[Node]]:
-        """From candidates to those for which it holds; a number asks for that place."""
+        """From candidates to those for which it holds; a number asks for that place, but in Collect
+        only what is true or false can hold.
+        """
+        if self.conversions.java:
+            return self._true_of(expr, where)
         if isinstance(expr, Number):
             place = expr.value
             self.crosses = True
@@ -865,7 +877,26 @@ class Compiler:
             holds = either
         else:
             holds = self.conversions.truth(code)
+        return self._kept(holds)
 
+    def _true_of(
+        self, expr: Expr, where: Where | None
+    ) -> Callable[[list[Node], Frame], list[Node]]:
+        code = self._inside(expr, where)
+        if code.kind == "b":
+            return self._kept(cast("Callable[[Node, Frame], bool]", code.run))
+        run, unpacked = code.run, self.conversions.unpacked
+
+        def holds(node: Node, frame: Frame) -> bool:
+            value = run(node, frame)
+            return (unpacked(value) if isinstance(value, list) else value) is True
+
+        return self._kept(holds)
+
+    @staticmethod
+    def _kept(
+        holds: Callable[[Node, Frame], bool],
+    ) -> Callable[[list[Node], Frame], list[Node]]:
         def keep(nodes: list[Node], frame: Frame) -> list[Node]:
             outer = frame.place, frame.size
             frame.size = len(nodes)
@@ -1103,20 +1134,23 @@ def conversions_equal(
     return (conversions.to_text(one, frame) == conversions.to_text(other, frame)) is not negated
 
 
-def compile_expression(text: str, *, at: tuple[str, ...], scope: Scope) -> Compiled:
-    """The expression, ready to run on nodes that stand at the generic path `at`.
+def compile_expression(
+    text: str, *, at: tuple[str, ...], scope: Scope, pinned: int | None = None
+) -> Compiled:
+    """The expression, ready to run on nodes that stand at the generic path `at`. Its absolute
+    paths mean the own instance of each repeat around it, but not deeper than `pinned` names.
 
     Raises BadExpression where the text is no expression of the language.
     """
-    program = scope.programs.get(text)
+    program = scope.programs.get(text) if pinned is None else None
     if program is None or program.ups_most > len(at):
-        program = _program(text, at, scope)
+        program = _program(text, at, scope, len(at) if pinned is None else pinned)
     return Compiled(text, at, program, scope)
 
 
-def _program(text: str, at: Where, scope: Scope) -> Program:
+def _program(text: str, at: Where, scope: Scope, pinned: int) -> Program:
     ast = parse(text)
-    compiler = Compiler(text, at, scope)
+    compiler = Compiler(text, at, scope, pinned)
     code = compiler.compile(ast, at if scope.dialect != "xpath" else None)
     program = Program(ast, code, compiler)
     if (

@@ -96,14 +96,15 @@ class Scope:
 
     def single(self, names: tuple[str, ...]) -> bool:
         """Whether the path leads from the root to the same nodes wherever one stands: there is
-        only one of each of the nodes above its last.
+        only one of each of the nodes above its last, and in Collect of its last.
         """
         several = self.several
+        end = len(names) + (self.dialect == "collect")
         return (
             several is not None
             and len(names) > 1
             and names[0] == self.root
-            and (not several or not any(names[:end] in several for end in range(2, len(names))))
+            and (not several or not any(names[:length] in several for length in range(2, end)))
         )
 
 
@@ -171,6 +172,9 @@ class Conversions:
         if not nodes:
             return ""
         node = nodes[0]
+        if self.java and node.kids:
+            # What is no leaf holds nothing there.
+            return ""
         text = node.string_value()
         if not self.java or not text or node.children:
             return text
@@ -187,7 +191,7 @@ class Conversions:
     def text_of(self, node: Node, frame: Frame) -> str:
         """The string value of a node; collect's typed values read as such."""
         if node.children or not node.relevant:
-            return node.string_value()
+            return "" if self.java and node.kids else node.string_value()
         text = node.text
         if self.java and text:
             kind = held(node)
@@ -202,7 +206,9 @@ class Conversions:
     def number_of(self, node: Node, frame: Frame) -> float:
         """The number that a node comes to; NaN where it is not relevant."""
         if node.children:
-            return self.number_of_text(node.string_value(), frame)
+            # To Collect, what is no leaf holds nothing.
+            leaf = not (self.java and node.kids)
+            return self.number_of_text(node.string_value(), frame) if leaf else NAN
         text = node.text if node.relevant else ""
         if self.java and text:
             kind = held(node)

@@ -174,7 +174,7 @@ def _indexed_repeat(compiler: Compiler, arguments: tuple[Expr, ...], where: Wher
     for number in range(1, len(target)):
         path = target[: number + 1]
         steps.append((target[number], places.get(path)))
-    at = compiler.at
+    at, java = compiler.at, compiler.conversions.java
 
     def found(node: Node, frame: Frame) -> list[Node]:
         here = frame.env.root
@@ -184,10 +184,10 @@ def _indexed_repeat(compiler: Compiler, arguments: tuple[Expr, ...], where: Wher
             kids = [kid for one in nodes for kid in one.kids.get(name, ())]
             if place is not None:
                 number = place(node, frame)
-                if math.isnan(number):
-                    return []
-                # JavaRosa reads 0 as the first (its own places begin at 0).
-                whole = int(number)
+                whole = int(number) if math.isfinite(number) else 0
+                if java:
+                    # What is no place yet is the first, so that a new instance has one.
+                    whole = max(whole, 1)
                 if whole < 1 or whole > len(kids):
                     return []
                 kids = [kids[whole - 1]]
@@ -245,9 +245,9 @@ def _once(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
     run, conversions = code.run, compiler.conversions
 
     def kept(node: Node, frame: Frame) -> Value:
-        own = frame.current
-        if own.string_value():
-            return conversions.unpacked([own])
+        own = conversions.unpacked([frame.current])
+        if own != "":
+            return own
         value = run(node, frame)
         return "" if isinstance(value, float) and math.isnan(value) else value
 
@@ -299,7 +299,11 @@ def _randomize(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) ->
 
 
 def text_seed(text: str) -> float:
-    """A seed from what is no number: the first 8 bytes of its SHA-256, as Collect takes them."""
+    """A seed from what is no number: the first 8 bytes of its SHA-256, as Collect takes them; 0
+    from a blank.
+    """
+    if not text:
+        return 0.0
     import hashlib  # noqa: PLC0415 - needed by few forms
 
     made = hashlib.sha256(text.encode()).digest()

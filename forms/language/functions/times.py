@@ -41,12 +41,25 @@ def _dated(compiler: Compiler, run: Callable[[Node, Frame], str]) -> Code:
     """In Collect a date is a value of its own kind (Moment), elsewhere a text."""
     if not compiler.conversions.java:
         return Code("s", run)
+    return Code("v", lambda node, frame: Moment(run(node, frame)))
 
-    def moment(node: Node, frame: Frame) -> str:
-        told = run(node, frame)
-        return Moment(told) if told else ""
 
-    return Code("v", moment)
+def _from_moment(
+    compiler: Compiler, expr: Expr, where: Where, tell: Callable[[datetime, Value], Value]
+) -> Code:
+    """In Collect: what is told of the moment that the argument is; of what is no number NaN, of
+    what is no date blank.
+    """
+    given, conversions = _given(compiler, expr, where), compiler.conversions
+
+    def told(node: Node, frame: Frame) -> Value:
+        value = given(node, frame)
+        found = _as_moment(value, conversions, frame)
+        if found is None:
+            return NAN if isinstance(value, float) else ""
+        return tell(found, value)
+
+    return Code("v", told)
 
 
 def _moment(
@@ -106,10 +119,9 @@ class _NoDate(str):
 NO_DATE = _NoDate("Invalid Date")
 
 
-def _browser_text(
-    compiler: Compiler, expr: Expr, where: Where, moment: Callable[[Node, Frame], datetime | None]
-) -> Callable[[Node, Frame], str]:
+def _browser_date(compiler: Compiler, expr: Expr, where: Where) -> Code:
     """The browser's engine keeps the time of day, and leaves midnight out."""
+    moment = _moment(compiler, expr, where)
     given = compiler.conversions.string(compiler.compile(expr, where))
 
     def told(node: Node, frame: Frame) -> str:
@@ -118,51 +130,48 @@ def _browser_text(
             return NO_DATE if given(node, frame) else ""
         return iso_datetime(found) if found.time() != MIDNIGHT else found.date().isoformat()
 
-    return told
+    return Code("s", told)
 
 
 @function("date", least=1, most=1)
 def _date(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     """In Collect a moment or a number is cut to its day; a text that has a time keeps it."""
-    conversions = compiler.conversions
-    if not conversions.java:
-        moment = _moment(compiler, arguments[0], where)
-        return Code("s", _browser_text(compiler, arguments[0], where, moment))
-    given = _given(compiler, arguments[0], where)
+    if not compiler.conversions.java:
+        return _browser_date(compiler, arguments[0], where)
 
-    def day(node: Node, frame: Frame) -> str:
-        value = given(node, frame)
-        found = _as_moment(value, conversions, frame)
-        if found is None:
-            return ""
+    def day(found: datetime, value: Value) -> Value:
         timed = isinstance(value, str) and value.__class__ is not Moment and "T" in value
-        return iso_datetime(found) if timed else found.date().isoformat()
+        return Moment(iso_datetime(found) if timed else found.date().isoformat())
 
-    return _dated(compiler, day)
+    return _from_moment(compiler, arguments[0], where, day)
 
 
 @function("date-time", least=1, most=1)
 def _date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
-    moment = _moment(compiler, arguments[0], where)
-
-    def told(node: Node, frame: Frame) -> str:
-        found = moment(node, frame)
-        return "" if found is None else iso_datetime(found)
-
     if not compiler.conversions.java:
-        return Code("s", _browser_text(compiler, arguments[0], where, moment))
-    return _dated(compiler, told)
+        return _browser_date(compiler, arguments[0], where)
+    return _from_moment(
+        compiler, arguments[0], where, lambda found, _value: Moment(iso_datetime(found))
+    )
 
 
 @function("decimal-date-time", least=1, most=1)
 def _decimal_date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     """Days since 1970 with the part of the day."""
+    if compiler.conversions.java:
+        return _from_moment(
+            compiler,
+            arguments[0],
+            where,
+            lambda found, value: (
+                value if isinstance(value, float) else dates.days_of(found, whole=False, utc=False)
+            ),
+        )
     moment = _moment(compiler, arguments[0], where)
-    utc = not compiler.conversions.java
 
     def days(node: Node, frame: Frame) -> float:
         found = moment(node, frame)
-        return NAN if found is None else dates.days_of(found, whole=False, utc=utc)
+        return NAN if found is None else dates.days_of(found, whole=False, utc=True)
 
     return Code("n", days)
 
@@ -173,17 +182,13 @@ def _decimal_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where)
     text = compiler.conversions.string(code)
     if not compiler.conversions.java or code.kind == "s":
         return Code("n", lambda node, frame: dates.day_fraction(text(node, frame), frame.env.zone))
-    moment = _moment(compiler, arguments[0], where)
 
-    def fraction(node: Node, frame: Frame) -> float:
-        found = moment(node, frame)
-        if found is None:
-            return dates.day_fraction(text(node, frame), frame.env.zone)
+    def fraction(found: datetime, _value: Value) -> Value:
         # As Java comes to it, to the last digit: the days since 1970 without the whole ones.
         days = dates.days_of(found, whole=False, utc=False)
         return days - math.floor(days)
 
-    return Code("n", fraction)
+    return _from_moment(compiler, arguments[0], where, fraction)
 
 
 @function("format-date", "format-date-time", least=2, most=2)

@@ -33,9 +33,22 @@ def test_an_absolute_path_in_a_repeat_means_the_own_instance() -> None:
 
 def test_the_last_step_and_aggregates_mean_all_instances() -> None:
     world = house()
-    assert world.value("count(/data/member)", world.node("member", 1, "age")) == 3
+    inside = world.node("member", 1, "age")
+    assert world.value("count(/data/member)", inside, "webforms") == 3
+    # In Collect the path of the repeat means the own instance, but for those outside.
+    assert world.value("count(/data/member)", inside) == 1
+    assert world.value("count(../../member)", inside) == 3
+    assert world.value("count(/data/member)", world.node("total")) == 3
     assert world.value("sum(/data/member/age)", world.node("total")) == 102
     assert world.value("sum(../../member/age)", world.node("member", 1, "age")) == 102
+
+
+def test_a_number_asks_for_a_place_but_in_collect_where_only_what_is_true_holds() -> None:
+    world = house()
+    total = world.node("total")
+    assert world.value("string(/data/member[2]/age)", total, "webforms") == "31"
+    assert world.value("string(/data/member[2]/age)", total) == ""
+    assert world.value("string(/data/member[position() = 2]/age)", total) == "31"
 
 
 def test_what_is_not_relevant_reads_as_blank_and_drops_out_of_sets() -> None:

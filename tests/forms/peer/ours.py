@@ -8,7 +8,9 @@ from forms.problems import BrokenForm
 from forms.replay import replay
 from tests.forms.peer import oracle
 from tests.forms.peer.compare import Difference, unlisted
-from tests.forms.peer.generator import Sample, sample, smaller
+from tests.forms.peer.generator import sample
+from tests.forms.peer.smaller import smaller
+from tests.forms.peer.written import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -17,8 +17,9 @@ from tests.forms.peer.compare import (
     differences,
     drawn_by_lot,
 )
-from tests.forms.peer.generator import sample, smaller
+from tests.forms.peer.generator import sample
 from tests.forms.peer.ours import disagreements, fresh, minimal, shown
+from tests.forms.peer.smaller import smaller
 
 CONFORMANCE = oracle.SHARED / "conformance"
 

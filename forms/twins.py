@@ -1,0 +1,53 @@
+"""Rules that Collect keeps as one, because they say the same of nodes in different places."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from forms.graph import KINDS
+from forms.language import compile_expression
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from forms.language import Compiled, Scope
+    from forms.model import Definition, Path
+
+
+def shared(paths: Iterable[Path]) -> Path:
+    """What all the paths begin with."""
+    first, *others = paths
+    for path in others:
+        length = 0
+        while length < min(len(first), len(path)) and first[length] == path[length]:
+            length += 1
+        first = first[:length]
+    return first
+
+
+def settle_twins(by_path: Mapping[Path, Definition], scope: Scope) -> None:
+    """An absolute path means the own instance of the repeats around all the nodes of which the
+    same is said, and no deeper: JavaRosa works the one rule out from where they all are
+    (Triggerable.intersectContextWith).
+    """
+    for kind in KINDS:
+        rules: list[tuple[Definition, Compiled]] = [
+            (one, compiled)
+            for one in by_path.values()
+            if (compiled := getattr(one, kind)) is not None
+        ]
+        if any(compiled.program.pins for _, compiled in rules):
+            _settle(kind, rules, scope)
+
+
+def _settle(kind: str, rules: Sequence[tuple[Definition, Compiled]], scope: Scope) -> None:
+    alike: dict[tuple[str, frozenset[Path]], list[Path]] = {}
+    for definition, compiled in rules:
+        alike.setdefault((compiled.text, compiled.reads), []).append(definition.path)
+    for definition, compiled in rules:
+        around = shared(alike[compiled.text, compiled.reads])
+        if len(around) < compiled.program.pins:
+            narrower = compile_expression(
+                compiled.text, at=definition.path, scope=scope, pinned=len(around)
+            )
+            setattr(definition, kind, narrower)
