@@ -166,8 +166,12 @@ class Device:
 
     def timed(self, port: int) -> tuple[sync.Outcome, float]:
         """A sync, and how long it was until every receipt was in hand, durable on both sides."""
-        wires = [transport.Http(f"http://127.0.0.1:{port}") for _ in range(2)]
-        first, second = (sync.link_of(self.store, one, vault.clock_ms) for one in wires)
+        wires: list[transport.Http] = []
+
+        def link() -> transport.Link:
+            wires.append(transport.Http(f"http://127.0.0.1:{port}"))
+            return sync.link_of(self.store, wires[-1], vault.clock_ms)
+
         begun, receipted = time.perf_counter(), 0.0
 
         def tell(now: sync.Progress) -> None:
@@ -180,14 +184,14 @@ class Device:
             outcome = sync.Run(
                 sync.Means(
                     self.store,
-                    first,
+                    link(),
                     now_ms=vault.clock_ms,
                     steady_s=time.monotonic,
                     new_id=lambda: uuid.uuid4().hex,
                     luck=lambda: 0.5,
                     sleep=time.sleep,
                     tell=tell,
-                    beside=lambda: second,
+                    beside=link,
                 )
             ).sync()
         finally:

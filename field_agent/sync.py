@@ -32,8 +32,9 @@ BATCH_MIN, BATCH_START, BATCH_MAX = 8 * 1024, 24 * 1024, 1024 * 1024
 # is much larger than this share of what has got through already.
 _RISK = 8
 # A second connection hides a slow link's delays. On a quick one it waits until the first has proved
-# that it carries so much, as both would be cut at the same place.
-_SLOW_S, _PROVED = 0.1, 256 * 1024
+# that it carries so much, as both would be cut at the same place. A third keeps a server of many
+# megabytes from waiting for its disk: what came meanwhile shares one commit.
+_SLOW_S, _PROVED = 0.1, (256 * 1024, 2 * 1024 * 1024)
 # Over two connections so many batches lie ready, so that neither the line nor the server waits for
 # the device's disk.
 _STOCK = 2
@@ -741,12 +742,11 @@ class Run:
         )
 
     def _ready_lanes(self) -> Iterator[_Lane]:
-        slow = self._took_s > _SLOW_S
+        slow = bool(self._through) and self._took_s > _SLOW_S
+        proved = sum(self._through > one for one in _PROVED)
         if (
-            len(self._lanes) == 1
-            and self._means.beside is not None
-            and self._through
-            and (slow or self._through > _PROVED)
+            self._means.beside is not None
+            and len(self._lanes) <= (1 if slow else proved)
             and self._store.any_pending()
         ):
             self._lanes.append(_Lane(self._means.beside(), self._means.steady_s))

@@ -17,24 +17,29 @@ class Afar(Tablet):
     """A tablet whose wire is HTTP through a link; it is enrolled at the office's desk."""
 
     def through(self, port: int) -> sync.Outcome:
-        wire, second = (transport.Http(f"http://127.0.0.1:{port}", read_s=20) for _ in range(2))
+        wires: list[transport.Http] = []
+
+        def link() -> transport.Link:
+            wires.append(transport.Http(f"http://127.0.0.1:{port}", read_s=20))
+            return sync.link_of(self.store, wires[-1], self.now_ms)
+
         steady = time.monotonic
         try:
             return sync.Run(
                 sync.Means(
                     self.store,
-                    sync.link_of(self.store, wire, self.now_ms),
+                    link(),
                     now_ms=self.now_ms,
                     steady_s=steady,
                     new_id=self.new_id,
                     luck=lambda: 0.0,
                     sleep=lambda wait_s: time.sleep(min(wait_s, 0.05)),
-                    beside=lambda: sync.link_of(self.store, second, self.now_ms),
+                    beside=link,
                 )
             ).sync()
         finally:
-            wire.renew()
-            second.renew()
+            for one in wires:
+                one.renew()
 
 
 @pytest.fixture
