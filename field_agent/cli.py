@@ -35,6 +35,7 @@ TOLD = {
     "forms.media": {"BadMedia"},
     "forms.entry": {"NoSuchNode"},
     "forms.finish": {"Unfinished"},
+    "forms.language.core": {"TooCostly"},
     "forms.plant": {"WrongForm"},
     "schemas.problems": {"Refused"},
 }

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     )
     from forms.finish import Submission, Unfinished
     from forms.form import Form, load
+    from forms.language import TooCostly
     from forms.plant import WrongForm
     from forms.problems import BrokenForm, Problem
 
@@ -35,6 +36,7 @@ __all__ = [
     "Problem",
     "State",
     "Submission",
+    "TooCostly",
     "Unfinished",
     "WrongForm",
     "load",
@@ -50,6 +52,7 @@ _HOMES = {
     "Choice": "forms.choices",
     "Submission": "forms.finish",
     "Unfinished": "forms.finish",
+    "TooCostly": "forms.language",
     "WrongForm": "forms.plant",
 } | dict.fromkeys(
     (

@@ -10,6 +10,7 @@ from forms.context import Context
 from forms.entry import INSTANCES_MAX, Entry, Fault, FaultKind
 from forms.finish import attachments as named_files
 from forms.instance import below, everything, ref_of
+from forms.language import TooCostly
 from forms.markup import BadMarkup, parse
 from forms.markup import text as written
 from forms.plant import Strange, WrongForm, plant
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from forms.model import Control
 
 BYTES_MAX = 8 * 2**20
+ELEMENTS_MAX = 200_000
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _IRRELEVANT = "it has a value though it is not relevant"
 _STRANGE = {
@@ -53,12 +55,13 @@ def check(
     known here, so what was chosen or worked out from them stands. With `attachments`, the files
     that the answers name must be among them; with `instance_id`, the XML must name no other.
     First-load events and preloads are never run; the submission is not altered. Takes at most
-    BYTES_MAX bytes and 200 levels.
+    BYTES_MAX bytes, ELEMENTS_MAX elements and 200 levels; one that is too costly to judge has a
+    fault of kind "size".
     """
     if len(xml) > BYTES_MAX:
         return (Fault("", "size", f"it has {len(xml):,} bytes; {BYTES_MAX:,} is the most"),)
     try:
-        root = parse(xml, what="the submission", bytes_max=BYTES_MAX)
+        root = parse(xml, what="the submission", bytes_max=BYTES_MAX, elements_max=ELEMENTS_MAX)
         strange = Strange(form)
         planted = plant(form, root, strange)
     except (BadMarkup, WrongForm) as fault:
@@ -70,7 +73,10 @@ def check(
             found.append(Fault("", "form", f"its {name} is {said!r}; the form's is {wanted!r}"))
     found.extend(Fault(ref, "unknown", _STRANGE[why]) for ref, why in strange.found)
     judged = Judged(form, planted)
-    found.extend(judged.faults())
+    try:
+        found.extend(judged.faults())
+    except TooCostly as fault:
+        return (*found, Fault("", "size", f"it cannot be judged: {fault}"))
     known = {fault.ref for fault in found}
     found.extend(fault for fault in judged.left_out(strange.lacking) if fault.ref not in known)
     if attachments is not None:

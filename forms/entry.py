@@ -24,6 +24,7 @@ from forms.instance import (
     remove,
 )
 from forms.itext import MEDIA, Output
+from forms.language import TooCostly
 from forms.markup import parse
 from forms.media import node_of
 from forms.plant import plant
@@ -55,8 +56,14 @@ FaultKind = Literal[
     "form",
     "size",
 ]
-STEPS_MAX = 20_000_000
+STEPS_MAX = 5_000_000
+"""What all expressions that follow from one act may look at together."""
 INSTANCES_MAX = 10_000
+INSTANCE_STEPS = 250
+"""What a new instance of a repeat costs: an act makes 20,000, however repeats are nested."""
+TEXTS_MAX = 20_000_000
+"""How many characters the long calculated texts of one act may have together."""
+_LONG = 10_000
 _ROUNDS_MAX = 50
 
 
@@ -148,6 +155,7 @@ class Entry:
         self.language = form.default_language
         self.zone: tzinfo = context.zone
         self.steps = STEPS_MAX
+        self._written = 0
         self._heap: list[int] = []
         self._pending: dict[int, dict[Cell, None]] = {}
         self._rules = form.graph.rules
@@ -327,6 +335,11 @@ class Entry:
     def random(self) -> float:
         return self.context.random()
 
+    def spend(self, steps: int) -> None:
+        self.steps -= steps
+        if self.steps < 0:
+            raise TooCostly(f"what follows from one act takes more than {STEPS_MAX:,} steps")
+
     def new_uuid(self) -> str:
         return self.context.new_uuid()
 
@@ -459,6 +472,7 @@ class Entry:
     def _start(self) -> None:
         self._moment = self.context.now().astimezone(self.zone)
         self.steps = STEPS_MAX
+        self._written = 0
         self._forget()
 
     def _forget(self) -> None:
@@ -584,7 +598,12 @@ class Entry:
         value = compiled.value(node, self)
         if value.__class__ is list:
             value = compiled.program.conversions.unpacked(value)
-        return calculated(value, node.defn.type, self.dialect, self.zone, self.now)
+        text = calculated(value, node.defn.type, self.dialect, self.zone, self.now)
+        if len(text) > _LONG:
+            self._written += len(text)
+            if self._written > TEXTS_MAX:
+                raise TooCostly(f"what follows from one act has more than {TEXTS_MAX:,} characters")
+        return text
 
     def _set_relevant(self, node: Cell, holds: bool) -> None:
         if node.relevant == holds:
@@ -653,6 +672,7 @@ class Entry:
         siblings = parent.kids.get(definition.name, ())
         if len(siblings) >= INSTANCES_MAX:
             raise NoSuchNode(f"{definition.ref}: {INSTANCES_MAX:,} instances are the most")
+        self.spend(INSTANCE_STEPS)
         made = grow(self.form.seed_of(definition), None)
         made.parent = parent
         insert(parent, made, last=self._comes_last(parent))
@@ -719,7 +739,12 @@ class Entry:
                 if number < have and self.dialect.webforms:
                     self._fewer(parent, definition, number)
                     made = True
-                for _ in range(have, min(number, INSTANCES_MAX)):
+                if number > INSTANCES_MAX:
+                    raise TooCostly(
+                        f"{ref_of(parent)}/{definition.name}: its count asks for {number:,} "
+                        f"instances; {INSTANCES_MAX:,} are the most"
+                    )
+                for _ in range(have, number):
                     self._new_instance(parent, definition)
                     self._run()
                     made = True

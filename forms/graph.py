@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from forms.model import Definition, Path
 
 Kind = Literal["calculate", "relevant", "readonly", "required"]
+EDGES_MAX = 1_000_000
+"""The budget of a form; the largest that we know, of 5,000 questions, has a hundredth of it."""
+CIRCLES_MAX = 20
+"""How many circles are told of at once."""
 KINDS: tuple[Kind, ...] = ("calculate", "relevant", "readonly", "required")
 
 
@@ -179,7 +183,9 @@ class Graph:
 
     def _order(self, *, tolerant: bool) -> None:
         followers: dict[Rule, list[Rule]] = {}
+        self.followers = followers
         waiting = dict.fromkeys(self.rules, 0)
+        edges = 0
         for rule in self.rules:
             found: dict[Rule, None] = {}
             for touched in self.touches(rule):
@@ -194,14 +200,19 @@ class Graph:
                 self._refuse([rule])
                 found.pop(rule)
             followers[rule] = list(found)
+            edges += len(found)
+            if edges > EDGES_MAX:
+                reason = f"its questions hang on each other in more than {EDGES_MAX:,} ways"
+                self.problems.append(Problem("", None, "", reason))
+                self.followers = {one: [] for one in self.rules}
+                return
             for reader in found:
                 waiting[reader] += 1
-        self.followers = followers
         ready = [rule for rule in self.rules if not waiting[rule]]
         ordered: list[Rule] = []
         while waiting:
             if not ready:
-                if not tolerant:
+                if not tolerant and len(self.problems) < CIRCLES_MAX:
                     self._refuse(self._circle(waiting))
                 # A circle that a dialect tolerates is cut at its first rule in document order.
                 ready = [next(iter(waiting))]
@@ -228,12 +239,13 @@ class Graph:
                 if reader in waiting:
                     before.setdefault(reader, rule)
         rule = next(one for one in waiting if one in before)
-        seen: list[Rule] = []
+        seen: dict[Rule, None] = {}
         while rule not in seen:
-            seen.append(rule)
+            seen[rule] = None
             rule = before[rule]
         # Each rule is followed by those that it hangs on.
-        return seen[seen.index(rule) :]
+        found = list(seen)
+        return found[found.index(rule) :]
 
     def _refuse(self, circle: list[Rule]) -> None:
         first = circle[0]
@@ -243,7 +255,10 @@ class Graph:
                 "take what it says of itself out"
             )
         else:
-            told = ", which needs ".join(f"{one.target.ref} ({one.kind})" for one in circle[1:])
+            some = [f"{one.target.ref} ({one.kind})" for one in circle[1:9]]
+            if len(circle) > 9:
+                some.append(f"{len(circle) - 9} more")
+            told = ", which needs ".join(some)
             reason = (
                 f"the questions depend on each other in a cycle: {first.target.ref} "
                 f"({first.kind}) needs {told}, which needs {first.target.ref} again: take one of "

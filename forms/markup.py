@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 from lxml import etree
@@ -14,6 +15,9 @@ Element = etree._Element  # noqa: SLF001 - the name under which lxml's types kno
 XFORMS = "http://www.w3.org/2002/xforms"
 """The namespace of a form's own nodes, which a submission may leave out."""
 BYTES_MAX = 64 * 2**20
+ELEMENTS_MAX = 1_000_000
+ATTRIBUTES_MAX = 5_000
+_LONG_TAG = re.compile(rb"<[^<]{20000,}")
 
 
 # One for all, because to make one takes a fifth of the time that a small form takes to be read by
@@ -34,10 +38,23 @@ class BadMarkup(ValueError):
     """The bytes are not XML that can be trusted; the text says why and where."""
 
 
-def parse(data: bytes, *, what: str = "the XML", bytes_max: int = BYTES_MAX) -> Element:
+def parse(
+    data: bytes,
+    *,
+    what: str = "the XML",
+    bytes_max: int = BYTES_MAX,
+    elements_max: int = ELEMENTS_MAX,
+) -> Element:
     """The root element. Raises BadMarkup, having expanded and fetched nothing."""
     if len(data) > bytes_max:
         raise BadMarkup(f"{what} has {len(data):,} bytes; {bytes_max:,} is the most")
+    # Counted before anything is made of it: each element takes a thousand bytes once it is a node.
+    if data.count(b"<") - data.count(b"</") > elements_max:
+        raise BadMarkup(f"{what} has more than {elements_max:,} elements")
+    for tag in _LONG_TAG.finditer(data):
+        # libxml2 compares each attribute of an element with all before it.
+        if tag[0].count(b"=") > ATTRIBUTES_MAX:
+            raise BadMarkup(f"{what} has an element of more than {ATTRIBUTES_MAX:,} attributes")
     try:
         root = etree.fromstring(data, _PARSER)
     except (etree.XMLSyntaxError, ValueError) as fault:

@@ -249,7 +249,7 @@ def _table(lines: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Node:
 
 def _document(name: str, data: bytes) -> Node:
     try:
-        return _held(node_of(parse(data, what=name, bytes_max=BYTES_MAX)))
+        return _held(node_of(parse(data, what=name, bytes_max=BYTES_MAX, elements_max=ROWS_MAX)))
     except BadMarkup as fault:
         raise BadMedia(str(fault)) from None
 
@@ -284,6 +284,8 @@ def node_of(element: Element, parent: Node | None = None) -> Node:
 
 
 def _features(name: str, data: bytes) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+    if data.count(b"Feature") > 2 * ROWS_MAX:
+        raise BadMedia(f"{name} has more than {ROWS_MAX:,} features")
     try:
         read = json.loads(data.removeprefix(b"\xef\xbb\xbf"))
     except (ValueError, RecursionError) as fault:

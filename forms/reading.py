@@ -96,6 +96,8 @@ BIND_EXTRAS = frozenset(
 _ITEXT = re.compile(r"^\s*jr:itext\(\s*(['\"])(.*)\1\s*\)\s*$", re.DOTALL)
 _RANDOMIZE = re.compile(r"^\s*randomize\s*\(", re.DOTALL)
 COLUMN = re.compile(r"[A-Za-z_][\w.-]*")
+NODES_MAX = 50_000
+"""The budget of a form: ten times the largest that we know, whose nodes take 80 MB."""
 _REPEATABLE_MAX = 100_000
 _ITEMS_MAX = 1_000_000
 
@@ -236,6 +238,10 @@ class Reader:
             one.path: one for top in self.controls for one in top.within() if one.kind == "repeat"
         }
         self._count = 0
+        # Counted first: each becomes a node with all that a node can have.
+        if sum(1 for _ in self.data.iter()) > NODES_MAX:
+            reason = f"its data has more than {NODES_MAX:,} nodes"
+            raise BrokenForm((Problem("", None, "", reason),))
         root = self._define(self.data, (local(self.data),), None)
         root.seed = self._seed(self.data, root)
         for control in self.repeats.values():

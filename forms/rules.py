@@ -59,6 +59,9 @@ class _World:
     def random(self) -> float:
         raise NoLuck("a rule has no luck")
 
+    def spend(self, steps: int) -> None:
+        """One expression alone has its own budget."""
+
     def new_uuid(self) -> str:
         raise NoLuck("a rule makes no ids")
 

@@ -57,7 +57,7 @@ SELECT = re.compile(
 )
 BEGIN = re.compile(r"begin[ _](?P<kind>group|repeat|loop)\b", re.IGNORECASE)
 END = re.compile(r"end[ _](?P<kind>group|repeat|loop)\b", re.IGNORECASE)
-REFERENCE = re.compile(r"\$\{(last-saved#)?\s*([^}]*?)\s*\}")
+REFERENCE = re.compile(r"\$\{(last-saved#)?\s*([^${}]*?)\s*\}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -175,8 +175,15 @@ EXPRESSIONS = (
 )
 
 
+NEAR_MOST = 2_000
+"""Among more words than these none is sought: a form of a hundred thousand mistakes is told of too."""
+
+
 def near(name: str, known: Iterable[str], at_least: float = 0.7) -> str:
     """What is most likely meant by `name`, "" where nothing is near."""
+    known = list(known)
+    if len(known) > NEAR_MOST:
+        return ""
     folded = {one.lower(): one for one in known}
     close = difflib.get_close_matches(name.lower(), folded, n=1, cutoff=at_least)
     return folded[close[0]] if close else ""

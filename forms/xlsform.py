@@ -8,6 +8,7 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -29,6 +30,11 @@ UNPACKED_BYTES_MAX = 64 * 2**20
 PARTS_MAX = 2_000
 RATIO_MAX = 250
 ROWS_MAX = 200_000
+QUESTIONS_MAX = 10_000
+CELL_MAX = 32_767
+"""As many characters as a cell of a workbook can hold."""
+TOLD_MAX = 200
+"""How many problems are told at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +102,8 @@ def read_xlsform(
     sheets = MappingProxyType(
         {sheet: rows_of(getattr(definition, sheet)) for sheet in SHEETS if _has(definition, sheet)}
     )
-    problems = list(mistakes.refusals(sheets, media))
+    _within_rows(name, sheets)
+    problems = list(islice(mistakes.refusals(sheets, media), TOLD_MAX))
     xml = b""
     said: tuple[str, ...] = ()
     try:
@@ -104,7 +111,9 @@ def read_xlsform(
     except _Refused as refused:
         known = {(own.sheet, own.row) for own in problems}
         problems.extend(
-            own for own in mistakes.expressions(sheets) if (own.sheet, own.row) not in known
+            own
+            for own in islice(mistakes.expressions(sheets), TOLD_MAX)
+            if (own.sheet, own.row) not in known
         )
         told = from_pyxform(str(refused), sheets)
         known = {(own.sheet, own.row) for own in problems}
@@ -118,7 +127,7 @@ def read_xlsform(
         raise BrokenForm(tuple(sorted(problems, key=_by_place)), form=name)
     warnings = [
         *(from_pyxform(text, sheets) for text in said),
-        *doubts(sheets, media),
+        *islice(doubts(sheets, media), TOLD_MAX),
         *_misspelt_sheets(definition),
     ]
     read = XlsForm(
@@ -140,7 +149,7 @@ def _open(read: XlsForm, media: Mapping[str, bytes] | None) -> None:
     try:
         Form.load(read.xml, media)
     except BrokenForm as broken:
-        own = tuple(mistakes.expressions(read.sheets))
+        own = tuple(islice(mistakes.expressions(read.sheets), TOLD_MAX))
         told = {(one.sheet, one.row) for one in own}
         rest = [one for one in read.located(broken.problems) if (one.sheet, one.row) not in told]
         raise BrokenForm(tuple(sorted((*own, *rest), key=_by_place)), form=read.name) from None
@@ -204,6 +213,23 @@ def _within_budget(name: str, data: bytes, kind: str) -> None:
         reason = f"the workbook is damaged ({fault}): save it again as .xlsx"
     if reason is not None:
         raise refuse(reason)
+
+
+def _within_rows(name: str, sheets: Mapping[str, tuple[Row, ...]]) -> None:
+    """Refuse what pyxform would take minutes over."""
+    questions = len(sheets.get("survey", ()))
+    problem = None
+    if questions > QUESTIONS_MAX:
+        reason = f"the survey has {questions:,} rows; {QUESTIONS_MAX:,} is the most: cut the form"
+        problem = Problem("survey", None, "", reason)
+    for sheet, rows in sheets.items():
+        for row in rows:
+            for heading, text in row.cells.items():
+                if len(text) > CELL_MAX:
+                    reason = f"{heading} has {len(text):,} characters; {CELL_MAX:,} is the most"
+                    problem = Problem(sheet, row.number, row["name"][:80], reason)
+    if problem is not None:
+        raise BrokenForm((problem,), form=name)
 
 
 def _bombs(data: bytes) -> Iterator[str]:

@@ -21,7 +21,7 @@ from field_agent.transport import Unreachable
 from field_agent.trouble import Busy, DiskFull, Locked, Missing
 from field_agent.vault import clock_ms
 from field_agent.web.page import WORDS, Page, direction, words_for
-from forms import BrokenForm, NoSuchNode, Unfinished
+from forms import BrokenForm, NoSuchNode, TooCostly, Unfinished
 from schemas.problems import Refused
 
 if TYPE_CHECKING:
@@ -138,7 +138,7 @@ def _guard(app: flask.Flask, here: Session) -> None:
             "ui_languages": sorted(WORDS),
         }
 
-    for kind in (DiskFull, Busy, Missing, BrokenForm, NoSuchNode, Locked):
+    for kind in (DiskFull, Busy, Missing, BrokenForm, NoSuchNode, Locked, TooCostly):
         app.register_error_handler(kind, _told)
 
     @app.get("/enter")

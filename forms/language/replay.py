@@ -71,6 +71,9 @@ class _World:
         self.drawn += 1
         return (self.drawn * 0.6180339887498949) % 1.0
 
+    def spend(self, steps: int) -> None:
+        """One expression alone has its own budget."""
+
     def new_uuid(self) -> str:
         self.drawn += 1
         return f"00000000-0000-4000-8000-{self.drawn:012x}"

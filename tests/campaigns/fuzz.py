@@ -17,7 +17,7 @@ from forms.context import Context
 from forms.entry import Entry, NoSuchNode
 from forms.finish import Unfinished
 from forms.form import Form
-from forms.language import BadExpression
+from forms.language import BadExpression, TooCostly
 from forms.markup import BadMarkup
 from forms.media import BadMedia, read_instance
 from forms.plant import WrongForm
@@ -40,6 +40,7 @@ DECLARED = (
     BadClaim,
     BadExpression,
     NoSuchNode,
+    TooCostly,
     Unfinished,
     WrongForm,
 )

@@ -97,6 +97,9 @@ class World:
         self.drawn += 1
         return (self.drawn * 0.618) % 1
 
+    def spend(self, steps: int) -> None:
+        """One expression alone has its own budget."""
+
     def new_uuid(self) -> str:
         self.drawn += 1
         return f"00000000-0000-4000-8000-{self.drawn:012x}"
