@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from forms.lint import RULES, Finding, lint, read
+from forms.lint import RULES, Finding, lint
+from forms.terms import read
 from forms.xlsform import XlsForm, read_xlsform
 
 SAMPLES = Path(__file__).parents[2] / "samples"
@@ -203,6 +204,12 @@ def test_a_fault_is_told_by_its_row_and_its_sound_neighbour_is_left_alone(rule: 
     assert found, [str(each) for each in lint(form(*broken))]
     assert {(each.sheet, each.row) for each in found} == {("survey", row)}
     assert told(form(*sound), rule) == []
+
+
+def test_a_note_that_has_to_be_answered_is_an_error():
+    (found,) = told(form(ask("note", "n", required="yes")), "cannot-be-answered")
+    assert (found.row, found.severity) == (2, "error")
+    assert told(form(ask("note", "n", required="no")), "cannot-be-answered") == []
 
 
 def test_a_list_that_nobody_uses_is_named_by_its_first_row():
