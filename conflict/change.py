@@ -181,20 +181,28 @@ def to_json(change: Change) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def from_json(text: str | bytes) -> Change:
-    """The change that `to_json` wrote. Raises Unsound where the text is none."""
+def from_json(text: str | bytes, *, own: bool = False) -> Change:
+    """The change that `to_json` wrote. Raises Unsound where the text is none.
+
+    With `own` only its writes to the record's own fields, for a list that shows no members.
+    """
     try:
-        return _read(json.loads(text))
+        return _read(json.loads(text), own=own)
     except Unsound:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:
         raise Unsound(f"this is no change as JSON: {type(fault).__name__}: {fault}") from None
 
 
-def _read(body: Any) -> Change:
+def _read(body: Any, *, own: bool) -> Change:
     named = [Dot.parse(dot) for dot in body.get("n", ())]
     writes: dict[str, Write] = {}
     for path, cell in body["w"].items():
+        if own and "/" in path:
+            continue
+        if type(cell) is str:  # nearly all
+            writes[path] = Write(cell)
+            continue
         if not isinstance(cell, list):
             writes[path] = Write(_value(path, cell))
             continue

@@ -13,7 +13,7 @@ import json
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from conflict import EXISTS, Forked, Mixed, Unsound, fold, from_json, live_dots
+from conflict import EXISTS, YES, Forked, Mixed, Unsound, Write, fold, from_json, live_dots
 from field_agent.trouble import Missing
 from forms.claims import BadClaim, claims
 from schemas.pages import Page, unpack_page
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from forms import Form
 
 LABEL_PATHS = ("label", "head_name", "name")
+_IS_HERE = Write(YES)
 _STRETCH = 16
 """Pages that are folded in one transaction."""
 
@@ -229,7 +230,7 @@ def _catch_up(store: Store) -> None:
                     touched.setdefault(line.record, {})[line.change] = None
             for name, before in _changes(store, touched, up_to=done).items():
                 touched[name].update(before)
-            _put(store, {name: _folded(known) for name, known in touched.items()})
+            _put(store, {name: _in_a_list(known) for name, known in touched.items()})
             store.keep("folded", fresh[-1][0])
 
 
@@ -281,6 +282,22 @@ def _label(found: Folded) -> str:
 
 def _text(value: Value) -> str | None:
     return " ".join(value) if isinstance(value, tuple) else value
+
+
+def _in_a_list(known: Collection[bytes]) -> Folded | str:
+    """As `_folded`, and perhaps without members.
+
+    Most records have one change, which made them: nothing that it says of members can touch what is
+    shown of the record itself.
+    """
+    if len(known) == 1:
+        try:
+            change = from_json(next(iter(known)), own=True)
+        except Unsound as error:
+            return str(error)
+        if change.writes and change.writes.get(EXISTS, _IS_HERE).value == YES:
+            return fold([change])
+    return _folded(known)
 
 
 def _folded(known: Iterable[bytes]) -> Folded | str:

@@ -150,6 +150,11 @@ def test_a_page_is_made_once_and_kept_sealed(desk, client, tablet):
         assert data not in sealed
         with pytest.raises(Refused):
             desk.at_rest.open(f"pages/south/{row.after}/{row.last}", sealed)
+    # Who cannot take a whole one at once gets less.
+    small = enrolled(desk, client, tablet.form_hash)
+    told = small.round(page=1024)
+    assert sum(len(one.data) for one in told.pages) <= 1024
+    assert lines(told) + pulled(small, page=1024)[0] == first
     # It is the kept bytes that are sent: another page under this name reaches the next device.
     other = pack_page([(1, to_json(household(77)).encode())])
     swapped = desk.at_rest.seal("pages/north/0/128", other)
@@ -181,7 +186,11 @@ def test_long_changes_are_parted_and_one_that_is_longer_than_a_page_comes_alone(
     found, replies = pulled(tablet, page=1024)
     assert found == in_registry(desk)
     assert [len(lines(told)) for told in replies[:5]] == [1] * 5
-    assert lines(tablet.round(cursor="", page=4_194_304)) == found
+    told = tablet.round(cursor="", page=4_194_304)
+    assert lines(told) == found
+    for one in told.pages:
+        held = unpack_page(one)
+        assert len(held) == 1 or sum(len(line.change) for line in held) <= pages.RAW_MOST
 
 
 def test_a_long_stretch_without_changes_is_stepped_over(desk, tablet):
