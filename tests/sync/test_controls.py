@@ -56,7 +56,7 @@ MUTATIONS = (
     Mutation(
         "acknowledge before the commit",
         "sync_server/rounds.py",
-        told_before_the_commit(0),
+        told_before_the_commit(0.2),
         "wire",
         12,
         LOST,
