@@ -1029,9 +1029,17 @@ class Entry:
         return "".join(
             part
             if isinstance(part, str)
-            else self.form.output(part.expression, at).string(node, self)
+            else self._told_of(self.form.output(part.expression, at), node)
             for part in parts
         )
+
+    def _told_of(self, output: Compiled, node: Cell) -> str:
+        """What stands for a value in a text; no number is nothing in Web Forms."""
+        if self.dialect.webforms:
+            value = output.value(node, self)
+            if value != value:  # noqa: PLR0124 - NaN
+                return ""
+        return output.string(node, self)
 
     def state(self, ref: str) -> State:
         """All about one node. Raises NoSuchNode."""

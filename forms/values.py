@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from forms.dialect import Dialect
 
 _UNCHANGED = frozenset({"string", "select", "select1", "binary", "barcode", "intent", "rank"})
+_RADIX = re.compile(r"0[xX][\da-fA-F]+|0[oO][0-7]+|0[bB][01]+")
+_DAY = re.compile(r"\d{4}-\d\d-\d\d")
+_CLOCK = re.compile(r"\d\d:\d\d:\d\d(?:\.\d{1,9})?(?:Z|[-+]\d\d:\d\d)?")
+_HANDS = re.compile(r"\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?")
 INT_MAX = 2**31 - 1
 INT_MIN = -(2**31)
 
@@ -154,28 +158,44 @@ def _as_int(text: str, dialect: Dialect, _zone: tzinfo) -> str:
             return ""
         number = int(text)
     else:
-        if not _DECIMAL.fullmatch(text):
+        found = _browser_float(text)
+        if found is None:
             return ""
-        number = math.trunc(float(text))
+        number = math.trunc(found)
     return str(number) if INT_MIN <= number <= INT_MAX else ""
+
+
+def _browser_float(text: str) -> float | None:
+    """The number that a browser reads; None where there is none, or no end to it."""
+    if _RADIX.fullmatch(text):
+        return float(int(text, 0))
+    if not _DECIMAL.fullmatch(text):
+        return None
+    number = float(text)
+    return None if math.isinf(number) else number
 
 
 def _as_decimal(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     text = text.strip()
+    if not dialect.casts_like_java:
+        found = _browser_float(text)
+        return "" if found is None else browser_decimal(found)
     if not _DECIMAL.fullmatch(text):
         return ""
     number = float(text)
-    if math.isinf(number):
-        return ""
-    return java_double(number) if dialect.casts_like_java else browser_decimal(number)
+    return "" if math.isinf(number) else java_double(number)
 
 
 def _as_date(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     text = text.strip()
     if not dialect.casts_like_java:
-        text = text.partition("T")[0]
-    day = parse_date(text)
-    return day.isoformat() if day else ""
+        # A time may follow, but none that says in which zone it is.
+        day, tee, clock = text.partition("T")
+        if not _DAY.fullmatch(day) or (tee and not _HANDS.fullmatch(clock)):
+            return ""
+        text = day
+    day_ = parse_date(text)
+    return day_.isoformat() if day_ else ""
 
 
 def _as_time(text: str, dialect: Dialect, zone: tzinfo) -> str:
@@ -184,7 +204,7 @@ def _as_time(text: str, dialect: Dialect, zone: tzinfo) -> str:
     if found is None:
         return ""
     if not dialect.casts_like_java:
-        return text
+        return text if _CLOCK.fullmatch(text) else ""
     clock, own = found
     moment = datetime.combine(date(1970, 1, 1), clock, own or zone)
     return iso_time(moment.astimezone(zone))
@@ -196,7 +216,8 @@ def _as_datetime(text: str, dialect: Dialect, zone: tzinfo) -> str:
     if moment is None:
         return ""
     if not dialect.casts_like_java:
-        return text if "T" in text else ""
+        day, _, clock = text.partition("T")
+        return text if _DAY.fullmatch(day) and _CLOCK.fullmatch(clock) else ""
     try:
         return iso_datetime(moment.astimezone(zone))
     except OverflowError:
@@ -204,12 +225,12 @@ def _as_datetime(text: str, dialect: Dialect, zone: tzinfo) -> str:
 
 
 def _as_boolean(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+    if not dialect.casts_like_java:
+        return text
     text = text.strip()
     if not text:
         return ""
-    if dialect.casts_like_java:
-        return "1" if text in {"1", "t", "true"} else "0"
-    return text
+    return "1" if text == "1" else "0"
 
 
 def geopoint(text: str, *, whole: bool = False) -> str:
@@ -235,24 +256,26 @@ def _as_geopoint(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     return "" if dialect.casts_like_java and place == "0.0 0.0 0.0 0.0" else place
 
 
-def _points(text: str) -> list[str]:
+def _points(text: str, *, whole: bool) -> list[str]:
     """The points of a trace; none where one of them is no place on earth."""
-    points = [geopoint(one, whole=True) for one in text.split(";") if one.strip()]
+    points = [geopoint(one, whole=whole) for one in text.split(";") if one.strip()]
     return points if all(points) else []
 
 
 def _as_geotrace(text: str, dialect: Dialect, _zone: tzinfo) -> str:
-    points = _points(text)
+    """In Web Forms a line has two points, and does not end where it begins."""
+    points = _points(text, whole=dialect.casts_like_java)
     if dialect.casts_like_java:
         return "; ".join(points)
-    return ";".join(points) if len(points) > 1 else ""
+    return ";".join(points) if len(points) > 1 and points[0] != points[-1] else ""
 
 
 def _as_geoshape(text: str, dialect: Dialect, _zone: tzinfo) -> str:
-    points = _points(text)
+    """In Web Forms a shape ends where it begins."""
+    points = _points(text, whole=dialect.casts_like_java)
     if dialect.casts_like_java:
         return "; ".join(points)
-    return ";".join(points) if len(points) > 2 else ""
+    return ";".join(points) if len(points) > 2 and points[0] == points[-1] else ""
 
 
 _ANSWERS: dict[str, Callable[[str, Dialect, tzinfo], str]] = {
@@ -286,26 +309,13 @@ def calculated(
     """What is stored when an expression came to `value` (text, number or truth)."""
     if dialect.casts_like_java:
         return _wrapped(value, kind, zone, now)
+    # A browser's engine reads the text of the outcome as it reads an answer.
     if isinstance(value, bool):
-        return _truth(value, kind)
-    if isinstance(value, float):
-        if math.isnan(value):
-            return ""
-        if kind == "boolean":
-            return _truth(abs(value) > 1e-12, kind)
-        if kind == "int":
-            if math.isinf(value):
-                return ""
-            whole = math.trunc(value)
-            return str(max(INT_MIN, min(INT_MAX, whole)))
-        if kind in {"date", "dateTime", "time"}:
-            return answered(plain_number(value), kind, "", dialect, zone)
-        if kind == "decimal" and math.isfinite(value):
-            return browser_decimal(value)
-        return browser_number(value)
-    text = str(value)
-    if not text or kind in _UNCHANGED or kind == "boolean":
-        return text
+        text = "true" if value else "false"
+    elif isinstance(value, float):
+        text = "" if math.isnan(value) else browser_number(value)
+    else:
+        text = str(value)
     return answered(text, kind, "", dialect, zone)
 
 
@@ -378,12 +388,6 @@ def dated(text: str, kind: str, zone: tzinfo, today: date) -> str:
     if kind == "time":
         return iso_time(moment)
     return iso_datetime(moment)
-
-
-def _truth(value: bool, kind: str) -> str:
-    if kind in {"int", "decimal"}:
-        return "1" if value else "0"
-    return "true" if value else "false"
 
 
 def fits(text: str, kind: str) -> bool:

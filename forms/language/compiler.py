@@ -103,9 +103,15 @@ class Program:
 
 
 def _value(code: Code, conversions: Conversions) -> Callable[[Node, Env], Value]:
-    if code.shown is not None:
-        return _string(code, conversions)
     run = code.run
+    if code.shown is not None:
+        shown = code.shown
+
+        def told(node: Node, env: Env) -> Value:
+            value = run(node, Frame(env, node))
+            return value if value != value else shown(node, Frame(env, node))  # noqa: PLR0124 - NaN
+
+        return told
     if code.kind == "d":
         # A node-set that is stored or shown is what its first node holds.
         unpacked, nodes = conversions.unpacked, conversions.nodes(code)
@@ -359,6 +365,8 @@ class Compiler:
         if sign == "|":
             return self._union(left, right)
         if sign in {"and", "or"}:
+            if self.everywhere:
+                return self._browser_logic(sign, left, right)
             one, other = self.conversions.truth(left), self.conversions.truth(right)
             if sign == "and":
                 return self._folded(
@@ -370,6 +378,20 @@ class Compiler:
         if sign in {"<", "<=", ">", ">="}:
             return self._folded(self._ordered(sign, left, right, constant=constant))
         return self._folded(self._arithmetic(sign, left, right, constant=constant))
+
+    def _browser_logic(self, sign: str, left: Code, right: Code) -> Code:
+        """A truth; as text it is that of the operand that decided, as in JavaScript."""
+        one, other = self.conversions.truth(left), self.conversions.truth(right)
+        first, second = self.conversions.string(left), self.conversions.string(right)
+        stops = sign == "or"
+
+        def holds(node: Node, frame: Frame) -> bool:
+            return stops if one(node, frame) is stops else other(node, frame)
+
+        def shown(node: Node, frame: Frame) -> str:
+            return (first if one(node, frame) is stops else second)(node, frame)
+
+        return Code("b", holds, shown=shown)
 
     def _arithmetic(self, sign: str, left: Code, right: Code, *, constant: bool) -> Code:
         one, other = self.conversions.number(left), self.conversions.number(right)
@@ -491,7 +513,7 @@ class Compiler:
 
             def equal(node: Node, frame: Frame) -> bool:
                 found = cast("list[Node]", a(node, frame))
-                if len(found) == 1 and not held(found[0]):
+                if len(found) == 1 and not held(found[0]) and not found[0].kids:
                     return (found[0].string_value() == b(node, frame)) is not negated
                 return conversions_equal(conversions, found, b(node, frame), frame, negated=negated)
 

@@ -57,21 +57,24 @@ def days_of(found: datetime, *, whole: bool, utc: bool) -> float:
     return ((since * 86_400 + seconds) * 1000 + clock.microsecond // 1000) / 86_400_000
 
 
-def of_days(number: float, zone: tzinfo, *, utc: bool) -> datetime | None:
-    """The moment that many days after 1970; None beyond the years 1 to 9999."""
-    if math.isnan(number) or math.isinf(number):
+def of_days(number: float, zone: tzinfo) -> datetime | None:
+    """The moment so many days after 1970 began in Greenwich, as it is in the zone; None beyond the
+    years 1 to 9999.
+    """
+    if not math.isfinite(number):
         return None
     try:
-        if utc:
-            whole = math.floor(number)
-            rest = timedelta(milliseconds=round((number - whole) * 86_400_000))
-            return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=whole) + rest).astimezone(
-                zone
-            )
         whole = math.floor(number)
-        day = EPOCH + timedelta(days=whole)
-        ms = round((number - whole) * 86_400_000)
-        return datetime.combine(day, time(), zone) + timedelta(milliseconds=ms)
+        rest = timedelta(milliseconds=round((number - whole) * 86_400_000))
+        return (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(days=whole) + rest).astimezone(zone)
+    except OverflowError:
+        return None
+
+
+def day_of(number: float) -> date | None:
+    """The day so many whole days after 1 January 1970, wherever one is."""
+    try:
+        return EPOCH + timedelta(days=math.trunc(number)) if math.isfinite(number) else None
     except OverflowError:
         return None
 
@@ -102,7 +105,7 @@ def formatted(
     months: Sequence[str] = MONTHS,
     weekdays: Sequence[str] = WEEKDAYS,
 ) -> str | None:
-    """ODK XForms, format-date-time(): %Y %y %m %n %b %d %e %H %h %M %S %3 %a %%; else None."""
+    """ODK XForms, format-date-time(): %Y %y %m %n %b %d %e %H %h %M %S %3 %a %W %%; else None."""
     parts = []
     place = 0
     while place < len(pattern):
@@ -152,7 +155,22 @@ def _letter(
             return f"{found.microsecond // 1000:03d}"
         case "a":
             return weekdays[found.weekday()]
+        case "W":
+            return str(_week(found.date()))
     return None
+
+
+def _week(day: date) -> int:
+    """The week of the year as Java counts it without a place: from Sundays, the first that has
+    a day of the year is week 1.
+    """
+    if day >= _sunday(date(day.year + 1, 1, 1)):
+        return 1
+    return (_sunday(day) - _sunday(date(day.year, 1, 1))).days // 7 + 1
+
+
+def _sunday(day: date) -> date:
+    return day - timedelta(days=(day.weekday() + 1) % 7)
 
 
 def iso(found: datetime) -> str:

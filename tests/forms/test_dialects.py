@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from forms import Entry, Form
 from forms.dialect import COLLECT, WEBFORMS
+from forms.entry import Restless
+from forms.problems import BrokenForm
 from forms.replay import line, replay
 from forms.values import browser_number, java_double
 from tests.forms.test_entry import context
@@ -226,3 +228,133 @@ def test_a_step_is_told_in_the_fields_that_others_compare():
         "violation": None,
         "label": "",
     }
+
+
+STORED = [
+    ("int", "89.0", "", "89"),
+    ("int", "0x10", "", "16"),
+    ("decimal", "89", "89.0", "89.0"),
+    ("decimal", "1e7", "1.0E7", "10000000.0"),
+    ("decimal", "1E-8", "1.0E-8", "0.00000001"),
+    ("date", "2020-1-2", "2020-01-02", ""),
+    ("date", "2020-01-02T10:00", "", "2020-01-02"),
+    ("date", "2020-01-02T10:00:00Z", "", ""),
+    ("time", "10:00", "10:00:00.000Z", ""),
+    ("dateTime", "2020-01-02T10:00", "2020-01-02T10:00:00.000Z", ""),
+    ("dateTime", "2020-01-02T10:00:00+02", "2020-01-02T08:00:00.000Z", ""),
+    ("boolean", "true", "0", "true"),
+    ("geotrace", "1 2;3 4", "1.0 2.0 0.0 0.0; 3.0 4.0 0.0 0.0", "1.0 2.0;3.0 4.0"),
+    ("geotrace", "1 2;3 4;1 2", None, ""),
+    ("geoshape", "1 2;3 4;5 6", None, ""),
+]
+
+
+@pytest.mark.parametrize(("kind", "said", "collect", "browser"), STORED)
+def test_an_answer_is_stored_as_each_engine_stores_it(
+    kind: str, said: str, collect: str | None, browser: str
+):
+    text = xform("<a/>", f'<bind nodeset="/data/a" type="{kind}"/>', '<input ref="/data/a"/>')
+    for dialect, stored in (("collect", collect), ("webforms", browser)):
+        one = entry(text, dialect)
+        one.answer("/data/a", said)
+        if stored is not None:
+            assert value(one, "/data/a") == stored
+
+
+def worked_out(expression: str, dialect: str, kind: str = "string") -> str:
+    """What the expression comes to in a form with a group, a repeat and a list."""
+    quoted = expression.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+    text = xform(
+        "<g><x>gx</x></g><r><v>3</v></r><r><v>1</v></r><one>1</one><q/>",
+        f'<bind nodeset="/data/q" type="{kind}" calculate="{quoted}"/>',
+        '<repeat nodeset="/data/r"><input ref="/data/r/v"/></repeat>',
+    )
+    return value(entry(text, dialect), "/data/q")
+
+
+COMES_TO = [
+    # A number in brackets is a place in a list to a browser; to JavaRosa it is no truth.
+    ("count(/data/r[2])", "0", "1"),
+    ("/data/r[position() = 2]/v", "1", "1"),
+    ("concat('[', /data/g, ']')", "[]", "[gx]"),
+    ("/data/g = ''", "1", "false"),
+    ("count-non-empty(/data/r)", "2", "2"),
+    ("indexed-repeat(/data/r/v, /data/r, 0)", "3", ""),
+    ("round(1.005, 2)", "1.01", "1"),
+    ("number('x')", "", ""),
+    ("'a' or 'b'", "1", "a"),
+    ("pow(1, number('x'))", "", ""),
+    ("format-date('2021-01-03', '%W')", "2", "%W"),
+    ("format-date(18000, '%d')", "14", ""),
+    ("decimal-time('2020-01-02')", "0", ""),
+    ("base64-decode('YWJj ')", "abc", "abc"),
+]
+
+
+@pytest.mark.parametrize(("expression", "collect", "browser"), COMES_TO)
+def test_an_expression_comes_to_what_each_engine_makes_of_it(
+    expression: str, collect: str, browser: str
+):
+    assert worked_out(expression, "collect") == collect
+    assert worked_out(expression, "webforms") == browser
+
+
+def test_a_truth_where_a_number_is_stored_is_one_in_collect_and_nothing_in_web_forms():
+    assert [worked_out("1 = 1", dialect, "int") for dialect in DIALECTS] == ["1", ""]
+    assert [worked_out("5000000000", dialect, "int") for dialect in DIALECTS] == ["2147483647", ""]
+
+
+def test_a_circle_comes_to_rest_in_web_forms_or_is_an_error_and_is_refused_by_collect():
+    def circle(expression: str) -> str:
+        bind = f'<bind nodeset="/data/a" type="int" calculate="{expression}"/>'
+        return xform("<a>1</a>", bind, '<input ref="/data/a"/>')
+
+    for expression in ("if(/data/a > 3, 3, /data/a + 1)", "/data/a + 1"):
+        with pytest.raises(BrokenForm, match="cycle"):
+            entry(circle(expression), "collect")
+    assert value(entry(circle("if(/data/a > 2, 3, /data/a + 1)"), "webforms"), "/data/a") == "3"
+    with pytest.raises(Restless, match="/data/a"):
+        entry(circle("/data/a + 1"), "webforms")
+
+
+MARKED = xform(
+    "<a/><b/>",
+    '<bind nodeset="/data/b" relevant="false()"/>',
+    """<input ref="/data/a"><label> A <h:b class="x">bold <output value="1 + 1"/></h:b> <i>i</i>
+    </label></input><input ref="/data/b"><label>B</label></input>""",
+)
+
+
+def test_markup_in_a_label_is_kept_as_collect_keeps_it_and_left_out_by_web_forms():
+    bold = '<n0:b class="x" xmlns:n0="http://www.w3.org/1999/xhtml">bold 2</n0:b>'
+    assert entry(MARKED, "collect").state("/data/a").label == f"A {bold}"
+    assert entry(MARKED, "webforms").state("/data/a").label == " A  \n    "
+
+
+def test_what_is_not_relevant_has_its_texts_in_web_forms_alone():
+    for dialect, label in (("collect", None), ("webforms", "B")):
+        (step,) = replay({"id": "x", "form": MARKED, "steps": [{"op": "init"}]}, dialect)["steps"]
+        told = {node["ref"]: node.get("label") for node in step["state"]["nodes"]}
+        assert told["/data/b"] == label
+
+
+def test_a_case_of_javarosas_own_tests_hands_its_values_over_as_they_are():
+    text = xform(
+        "<a>1</a><b/>",
+        '<bind nodeset="/data/a" type="int" constraint=". != 5"/>'
+        '<bind nodeset="/data/b" type="int"/>',
+        '<input ref="/data/a"/><input ref="/data/b"/>',
+    )
+    steps = [
+        {"op": "init"},
+        {"op": "set", "ref": "/data/b", "value": "2.5"},
+        {"op": "set", "ref": "/data/a", "value": "5"},
+    ]
+    case = {"id": "x", "form": text, "steps": steps}
+    for oracle, a, b in (("jr", "1", "2.5"), ("both", "5", "")):
+        nodes = replay({**case, "oracle": oracle})["steps"][-1]["state"]["nodes"]
+        assert {node["ref"]: node.get("value") for node in nodes} == {
+            "/data": None,
+            "/data/a": a,
+            "/data/b": b,
+        }

@@ -33,7 +33,7 @@ def _if(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     )
 
 
-@function("coalesce", least=1, most=None)
+@function("coalesce", least=2, most=2)
 def _coalesce(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     """The first that is not blank; the last one where all are."""
     codes = [compiler.compile(one, where) for one in arguments]

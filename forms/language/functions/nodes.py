@@ -30,12 +30,15 @@ def _count(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Cod
 
 @function("count-non-empty", least=1, most=1)
 def _count_non_empty(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    """To Collect a group is never empty."""
     code = _nodes(compiler, arguments[0], where, "count-non-empty")
-    run = compiler.conversions.nodes(code)
-    return Code(
-        "n",
-        lambda node, frame: float(sum(bool(one.string_value()) for one in run(node, frame))),
-    )
+    run, java = compiler.conversions.nodes(code), compiler.conversions.java
+
+    def counted(node: Node, frame: Frame) -> float:
+        found = run(node, frame)
+        return float(sum(bool((java and one.kids) or one.string_value()) for one in found))
+
+    return Code("n", counted)
 
 
 def _nodes(compiler: Compiler, argument: Expr, where: Where, name: str) -> Code:

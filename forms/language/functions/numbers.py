@@ -81,7 +81,9 @@ def _round(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ..
     def rounded(node: Node, frame: Frame) -> float:
         value = number(node, frame)
         shift = 0.0 if places is None else places(node, frame)
-        return -round_(-value, shift) if away and value < 0 else round_(value, shift)
+        if conversions.java and math.isnan(shift):
+            shift = 0.0
+        return browser_round(value, shift) if away else round_(value, shift)
 
     return Code("n", rounded)
 
@@ -102,8 +104,22 @@ def round_(number: float, places: float = 0.0) -> float:
     return float(steps * unit)
 
 
+def browser_round(number: float, places: float = 0.0) -> float:
+    """As a browser multiplies, rounds and divides again: halves away from zero, 1.005 to 1."""
+    if not math.isfinite(number) or not math.isfinite(places):
+        return number if not math.isnan(places) else NAN
+    shift = max(-30, min(30, int(places)))
+    factor = 10.0 ** abs(shift)
+    scaled = abs(number) * factor if shift > 0 else abs(number) / factor
+    whole = math.floor(scaled)
+    rounded = float(whole + 1 if scaled - whole >= 0.5 else whole)
+    return math.copysign(rounded / factor if shift > 0 else rounded * factor, number)
+
+
 @simple("pow", takes="nn", gives="n")
 def pow_(base: float, exponent: float) -> float:
+    if math.isnan(exponent):
+        return NAN
     try:
         made = math.pow(base, exponent)
     except OverflowError:

@@ -261,6 +261,7 @@ def digest(text: str, algorithm: str, encoding: str = "base64") -> str:
 @simple("base64-decode", takes="s", gives="s")
 def base64_decode(text: str) -> str:
     """The text that was encoded; "" where it is none."""
+    text = "".join(text.split())
     try:
         return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
     except (binascii.Error, UnicodeDecodeError, ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 
 MIDNIGHT = time()
+_UNKNOWN = re.compile(r"%([^YymnbdeHhMS3a])")
+"""What a browser's engine does not know in a pattern, and leaves as it stands."""
 
 
 @function("today", least=0, most=0)
@@ -91,7 +94,7 @@ def _given(compiler: Compiler, expr: Expr, where: Where) -> Callable[[Node, Fram
 def _as_moment(value: Value, conversions: Conversions, frame: Frame) -> datetime | None:
     zone = frame.env.zone
     if isinstance(value, float):
-        return dates.of_days(value, zone, utc=not conversions.java)
+        return dates.of_days(value, zone)
     if not isinstance(value, str):
         return None
     if value.__class__ is Moment:
@@ -104,7 +107,7 @@ def _as_moment(value: Value, conversions: Conversions, frame: Frame) -> datetime
     if found is not None:
         return found
     number = conversions.parse_number(value)
-    return None if math.isnan(number) else dates.of_days(number, zone, utc=not conversions.java)
+    return None if math.isnan(number) else dates.of_days(number, zone)
 
 
 class _NoDate(str):
@@ -140,6 +143,9 @@ def _date(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
         return _browser_date(compiler, arguments[0], where)
 
     def day(found: datetime, value: Value) -> Value:
+        if isinstance(value, float):
+            counted = dates.day_of(value)
+            return "" if counted is None else Moment(counted.isoformat())
         timed = isinstance(value, str) and value.__class__ is not Moment and "T" in value
         return Moment(iso_datetime(found) if timed else found.date().isoformat())
 
@@ -164,7 +170,7 @@ def _decimal_date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: W
             arguments[0],
             where,
             lambda found, value: (
-                value if isinstance(value, float) else dates.days_of(found, whole=False, utc=False)
+                value if isinstance(value, float) else dates.days_of(found, whole=False, utc=True)
             ),
         )
     moment = _moment(compiler, arguments[0], where)
@@ -180,10 +186,22 @@ def _decimal_date_time(compiler: Compiler, arguments: tuple[Expr, ...], where: W
 def _decimal_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     code = compiler.compile(arguments[0], where)
     text = compiler.conversions.string(code)
-    if not compiler.conversions.java or code.kind == "s":
-        return Code("n", lambda node, frame: dates.day_fraction(text(node, frame), frame.env.zone))
+    java = compiler.conversions.java
+    if not java or code.kind == "s":
 
-    def fraction(found: datetime, _value: Value) -> Value:
+        def clock(node: Node, frame: Frame) -> float:
+            said = text(node, frame).strip()
+            if java and parse_date(said) is not None:
+                return 0.0
+            # The browser's engine reads the time of a day, and only offsets in figures.
+            apart = not java and ("T" in said or said.endswith("Z"))
+            return NAN if apart else dates.day_fraction(said, frame.env.zone)
+
+        return Code("n", clock)
+
+    def fraction(found: datetime, value: Value) -> Value:
+        if isinstance(value, float):
+            return value - math.floor(value)
         # As Java comes to it, to the last digit: the days since 1970 without the whole ones.
         days = dates.days_of(found, whole=False, utc=False)
         return days - math.floor(days)
@@ -193,14 +211,18 @@ def _decimal_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where)
 
 @function("format-date", "format-date-time", least=2, most=2)
 def _format(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
-    moment = _moment(compiler, arguments[0], where)
-    pattern = compiler.conversions.string(compiler.compile(arguments[1], where))
+    given, conversions = _given(compiler, arguments[0], where), compiler.conversions
+    browser = compiler.scope.dialect == "webforms"
+    pattern = conversions.string(compiler.compile(arguments[1], where))
 
     def told(node: Node, frame: Frame) -> str:
-        found = moment(node, frame)
-        if found is None:
+        value = given(node, frame)
+        found = _as_moment(value, conversions, frame)
+        if found is None or (browser and isinstance(value, float)):
             return ""
         wanted = pattern(node, frame)
+        if browser:
+            wanted = _UNKNOWN.sub(lambda one: one[0].replace("%", "%%"), wanted)
         made = dates.formatted(found, wanted)
         if made is None:
             raise compiler.fail(f"{wanted!r} is no pattern for a date")
