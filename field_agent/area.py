@@ -139,7 +139,7 @@ def listed(
     """Records by kind and label. `find` is a part of a label, or a whole id."""
     store.ready()
     _catch_up(store)
-    where, values = ["NOT gone"], list[object]()
+    where, values = ["gone = 0"], list[object]()
     if kind:
         where.append("kind = ?")
         values.append(kind)
