@@ -81,6 +81,20 @@ def test_500_fresh_forms_and_interviews_come_out_the_same():
     assert not found, told
 
 
+def test_a_lasting_difference_is_none_of_those_in_which_javarosa_sways():
+    needs_java()
+    one = fresh(2026, [0])[0].case()
+    assert disagreements([one])[0] == {}
+
+    # The same form and steps, but that we are asked something else than JavaRosa was.
+    def asked_otherwise(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        return oracle.replay([{**each, "steps": each["steps"][:1]} for each in cases])
+
+    found, met, _ = disagreements([one], asked_otherwise)
+    assert set(found) == {one["id"]}
+    assert met == {}
+
+
 def test_the_same_seed_makes_the_same_case_and_another_seed_another():
     assert sample(7, 3) == sample(7, 3)
     assert sample(7, 3) != sample(8, 3)
