@@ -70,8 +70,13 @@ class Cascades:
         self._downstream: dict[Path, frozenset[Trigger]] = {}
 
     def readers(self, path: Path) -> tuple[Trigger, ...]:
+        # JavaRosa is not woken by a repeat that a path only passes, picking some of its instances.
         found = self._graph.readers.get(path, ())
-        return tuple(dict.fromkeys(self._of[rule] for rule in found))
+        return tuple(
+            dict.fromkeys(
+                self._of[rule] for rule in found if path not in rule.compiled.program.passed
+            )
+        )
 
     def below(self, path: Path) -> frozenset[Trigger]:
         """All that hang on the node at the path, near or far."""

@@ -73,6 +73,7 @@ class Program:
         "near",
         "nodes",
         "number",
+        "passed",
         "pins",
         "string",
         "ups_most",
@@ -85,7 +86,8 @@ class Program:
         self.code = code
         self.conversions = compiler.conversions
         self.crosses = compiler.crosses
-        self.far = frozenset(compiler.reads)
+        self.far = frozenset(compiler.reads | compiler.passed)
+        self.passed = frozenset(compiler.passed - compiler.reads)
         self.near = tuple(compiler.near)
         self.ups_most = max((ups for ups, _ in self.near), default=0)
         self.functions = frozenset(compiler.functions)
@@ -242,6 +244,8 @@ class Compiler:
         """How many of them there are in the longest path."""
         self.conversions = Conversions(scope.dialect)
         self.reads: set[Where] = set()
+        self.passed: set[Where] = set()
+        """Where a predicate picks among the nodes on the way to what is read."""
         self.near: set[tuple[int, Where]] = set()
         """What is read relative to where the expression stands: levels up, then down by names."""
         self.functions: set[str] = set()
@@ -780,7 +784,7 @@ class Compiler:
                 continue
             names = []
             if step.predicates and where is not None:
-                self._read(where)
+                self.passed.add(where)
             lookup = self._lookup(step, before, where) if step.predicates else None
             moves.append(lookup or self._move(step, where))
         if where is not None and where:
