@@ -102,25 +102,19 @@ def differences(case: str, ours: State, theirs: State) -> Iterator[Difference]:
     """Where our replay says something else than JavaRosa's."""
     mine, peer = ours.get("steps", []), theirs.get("steps", [])
     for number, (our, their) in enumerate(zip(mine, peer, strict=False)):
-        # The peer opens a saved entry as another form, and so forgets the language until it is
-        # told again, in the step that follows.
-        spoken = any(step["op"] == "language" for step in peer[:number])
-        speaks = their["op"] != "save_restore" or not spoken
         if ("error" in our) != ("error" in their):
             yield Difference(
                 case, number, "", f"{their['op']} error", our.get("error"), their.get("error")
             )
             return
         if "state" in our and "state" in their:
-            yield from _states(case, number, our["state"], their["state"], speaks=speaks)
+            yield from _states(case, number, our["state"], their["state"])
             yield from _faults(case, number, our, their)
     if len(mine) != len(peer):
         yield Difference(case, min(len(mine), len(peer)), "", "steps", len(mine), len(peer))
 
 
-def _states(
-    case: str, number: int, ours: State, theirs: State, *, speaks: bool
-) -> Iterator[Difference]:
+def _states(case: str, number: int, ours: State, theirs: State) -> Iterator[Difference]:
     our_nodes = {node["ref"]: node for node in ours["nodes"]}
     their_nodes = {node["ref"]: node for node in theirs["nodes"]}
     for ref in sorted(our_nodes.keys() ^ their_nodes.keys()):
@@ -135,7 +129,7 @@ def _states(
             mine, peer = masked(our.get(what, _LEFT_OUT[what])), masked(their[what])
             if mine != peer:
                 yield Difference(case, number, ref, what, mine, peer)
-        for what in ("label", "choices") if speaks else ():
+        for what in ("label", "choices"):
             # JavaRosa tells them of what it shows; what it does not show has none to compare.
             # A label that it cannot work out ("ERR:...") is no label to compare either.
             told = their.get(what)

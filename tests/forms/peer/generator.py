@@ -296,9 +296,11 @@ class _Maker(Expressions):
                 spoken = luck.choice(LANGUAGES)
                 steps.append({"op": "language", "value": spoken})
             elif pick < 0.35:
+                # The peer opens the form anew, and so forgets the language: both begin in the first.
+                if spoken:
+                    steps.append({"op": "language", "value": LANGUAGES[0]})
                 steps.append({"op": "save_restore"})
                 if spoken:
-                    # The peer opens the form anew, and so forgets the language.
                     steps.append({"op": "language", "value": spoken})
             elif askable:
                 each = luck.choice(askable)
