@@ -11,22 +11,28 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def write_whole(place: Path, data: bytes, *, shred: bool = False) -> None:
+def write_whole(place: Path, data: bytes) -> None:
     """Replace a file so that a power cut leaves the old or the new one, whole, for its owner only.
 
-    With `shred` the old file's bytes are overwritten after the new ones are safe.
+    The old file's bytes are overwritten once the new ones are safe: they may hold what a changed
+    passphrase or a revocation must take away.
     """
     fresh = place.with_name(place.name + ".new")
-    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    # One that a power cut left is written over in its place, never only cut.
+    handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         os.fchmod(handle, 0o600)
-        view = memoryview(data)
+        left = os.fstat(handle).st_size
+        view = memoryview(data.ljust(left, b"\0"))
         while view:
             view = view[os.write(handle, view) :]
         os.fsync(handle)
+        if left > len(data):
+            os.ftruncate(handle, len(data))
+            os.fsync(handle)
     finally:
         os.close(handle)
-    old = os.open(place, os.O_WRONLY | os.O_CLOEXEC) if shred and place.exists() else None
+    old = os.open(place, os.O_WRONLY | os.O_CLOEXEC) if place.exists() else None
     try:
         fresh.replace(place)
         sync_folder(place.parent)

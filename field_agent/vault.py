@@ -188,9 +188,12 @@ def _held(home: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def _good(passphrase: str) -> None:
+def good(passphrase: str) -> None:
+    """Raises `WeakPassphrase`."""
     if len(passphrase) < PASSPHRASE_LETTERS_MIN:
-        raise WeakPassphrase(f"a passphrase has at least {PASSPHRASE_LETTERS_MIN} letters")
+        raise WeakPassphrase(
+            f"a passphrase has at least {PASSPHRASE_LETTERS_MIN} letters: take several words"
+        )
 
 
 def delay_s(tries: int) -> float:
@@ -204,7 +207,7 @@ def exists(home: Path) -> bool:
 
 def create(home: Path, passphrase: str, *, argon: Argon = STANDARD) -> Vault:
     """A new device's vault at `home` (made 0700). Raises `AlreadySetUp` and `WeakPassphrase`."""
-    _good(passphrase)
+    good(passphrase)
     harden_process()
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
     home.chmod(0o700)
@@ -256,7 +259,7 @@ def unlock(
         file.tries, file.tried_ms = 0, 0
         if file.argon.weaker_than(argon):
             file = _wrapped_anew(file, passphrase, argon, key, following)
-        write_whole(place, file.whole(), shred=True)
+        write_whole(place, file.whole())
         return Vault(home, key, following)
 
 
@@ -300,12 +303,12 @@ class Vault:
         now_ms: Callable[[], int] = clock_ms,
     ) -> None:
         """Wrap the key under a new passphrase. Raises `WrongPassphrase` and `WeakPassphrase`."""
-        _good(new)
+        good(new)
         unlock(self.home, old, argon=argon, now_ms=now_ms)
         with _held(self.home) as place:
             file = _KeyFile.parse(place.read_bytes(), place)
             file = _wrapped_anew(file, new, argon, self._key, self._following)
-            write_whole(place, file.whole(), shred=True)
+            write_whole(place, file.whole())
 
     def begin_rotation(self, passphrase: str, *, now_ms: Callable[[], int] = clock_ms) -> bytes:
         """A new store key, wrapped beside the old one until the store has taken it over."""
@@ -325,7 +328,7 @@ class Vault:
                 if opens == self._following:
                     file.wrapped = file.following
                 file.following = b""
-                write_whole(place, file.whole(), shred=True)
+                write_whole(place, file.whole())
         self._key, self._following = opens, b""
 
     def erase(self, reason: str) -> None:

@@ -158,6 +158,37 @@ def test_a_changed_passphrase_closes_the_door_on_the_old_one(tmp_path):
     assert (tmp_path / "d" / "key.json").read_bytes() != old_bytes
 
 
+@pytest.mark.parametrize("act", ["unlock", "wrong", "change", "rotate", "revoke"])
+def test_no_wrapped_key_is_left_in_the_disks_free_blocks(tmp_path, act):
+    """Whoever knew an old passphrase, or has that of a revoked device, may read the free blocks."""
+    made = vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
+    place = tmp_path / "d" / "key.json"
+    kept = tmp_path / "the blocks of the key file"
+    kept.hardlink_to(place)
+    wrapped = json.loads(place.read_text())["wrapped"].encode()
+    assert wrapped in kept.read_bytes()
+    if act == "wrong":
+        with pytest.raises(trouble.WrongPassphrase):
+            vault.unlock(tmp_path / "d", PASSPHRASE + "!", argon=QUICK)
+    elif act == "rotate":
+        made.begin_rotation(PASSPHRASE)
+    elif act == "revoke":
+        made.erase("lost")
+    elif act == "change":
+        made.change_passphrase(PASSPHRASE, "another horse", argon=QUICK)
+    else:
+        vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK)
+    assert wrapped not in kept.read_bytes()
+
+
+def test_a_key_file_that_a_power_cut_left_half_way_is_written_over(tmp_path):
+    vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
+    place = tmp_path / "d" / "key.json"
+    place.with_name("key.json.new").write_bytes(place.read_bytes() * 2)
+    vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK).erase("lost")
+    assert json.loads(place.read_bytes()) == {"v": 1, "revoked": "lost"}
+
+
 def test_every_flipped_bit_of_the_key_file_is_noticed(tmp_path):
     vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
     place = tmp_path / "d" / "key.json"
