@@ -111,10 +111,16 @@ class Belonging(Database):
             if old is not None and old.device != identity.device:
                 unsent = "SELECT 1 FROM outbox WHERE state IN ('pending', 'sent')"
                 if self._one(f"{unsent} UNION SELECT 1 FROM attachments WHERE sent < size"):  # noqa: S608  it is written above
-                    raise Busy("unsent entries are sealed as another device: sync them first")
+                    raise Busy(
+                        "unsent entries are sealed as another device: send them first "
+                        "(field-agent sync), then enrol again with the same code"
+                    )
                 self._write("UPDATE identity SET counter = 0, last_hash = ''")
                 for table in _OF_A_DEVICE:
                     self._write(f"DELETE FROM {table}")  # noqa: S608  the names are ours
+                if (old.area, old.fingerprint) != (identity.area, identity.fingerprint):
+                    # They name households of an area that is this agent's no more.
+                    self._write("DELETE FROM notices")
                 self.empty_area()
             self._write(
                 "UPDATE identity SET device = ?, area = ?, server_url = ?, fingerprint = ?, "

@@ -73,9 +73,16 @@ class Device:
     def open(self, *, for_contact: bool = False, steady: bool = False) -> Store:
         import time
 
-        from field_agent.store import Store
+        from field_agent.store import STORE_FILE, Store
+        from field_agent.trouble import Missing
         from field_agent.vault import clock_ms
 
+        if not (self.home / STORE_FILE).exists():
+            # A fresh one would look like a device on which nothing was ever registered.
+            raise Missing(
+                f"{self.home} has its key.json and no {STORE_FILE}: put the store back from a copy; "
+                "if this device was never enrolled to its end, run field-agent enrol again"
+            )
         store = Store.open(
             self.unlock(),
             now_ms=clock_ms(),
@@ -198,7 +205,10 @@ def cli(context: click.Context, home: Path, passphrase_file: Path | None) -> Non
 
 @cli.command()
 @click.argument("url", required=False)
-@click.option("--code", help="The code of 33 letters that `sync-server enrol-device` showed.")
+@click.option(
+    "--code",
+    help="The code of 33 letters that `sync-server enrol-device` showed, or what its QR picture says.",
+)
 @click.option(
     "--file",
     "file",
@@ -220,7 +230,7 @@ def enrol(device: Device, url: str | None, code: str | None, file: Path | None, 
 
     if (code is None) == (file is None):
         raise click.UsageError("give the code (--code CODE) or the enrolment file (--file FILE)")
-    ticket = Ticket.parse(code if code is not None else file.read_text(encoding="utf-8"))  # type: ignore[union-attr]
+    ticket = Ticket.parse(str(code) if file is None else _ticket_in(file))
     address = url or ticket.url
     if not address:
         raise click.UsageError("give the server's address: field-agent enrol URL --code CODE")
@@ -250,8 +260,37 @@ def enrol(device: Device, url: str | None, code: str | None, file: Path | None, 
         with store.transaction():
             store.enrol(who, [], lease_s=reply.lease_s, now_ms=now_ms)
             take_keys(store, reply.keys)
-    click.echo(f"Enrolled as {reply.device} in area {reply.area} of {reply.programme}.")
-    click.echo("Next: field-agent sync (fetches the forms), then field-agent register FORM.")
+        click.echo(f"Enrolled as {reply.device} in area {reply.area} of {reply.programme}.")
+        _first_round(store)
+
+
+def _ticket_in(file: Path) -> str:
+    from schemas.problems import Refused
+
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeError as error:
+        raise Refused(
+            "code-unreadable",
+            f"{file} is not text; of a picture, scan it and give what it says as --code",
+        ) from error
+
+
+def _first_round(store: Store) -> None:
+    """Fetch the forms while the server is at hand. The device is enrolled, whatever comes of it."""
+    from field_agent.transport import Unreachable
+    from schemas.problems import Refused
+
+    try:
+        run_of(store, Screen(quiet=True).tell).sync()
+    except (Unreachable, Refused) as error:
+        click.echo(f"The forms are not here yet: field-agent sync fetches them. {error}", err=True)
+        return
+    names = ", ".join(one.form for one in store.forms())
+    if names:
+        click.echo(f"Forms: {names}. Next: field-agent register FORM.")
+    else:
+        click.echo("No form is published yet: field-agent sync fetches them once there is one.")
 
 
 @cli.command()
@@ -274,10 +313,12 @@ def passphrase(device: Device, new_passphrase_file: Path | None, *, rotate: bool
     else:
         device.passphrase_file = None
         new = device.passphrase(new=True)
-    opened.change_passphrase(old, new)
+    vault.good(new)
     if rotate:
+        # First, as only this can find the store held: then the old passphrase is still the one.
         with Store.open(opened, now_ms=vault.clock_ms(), for_contact=True) as store:
-            store.rotate_key(new)
+            store.rotate_key(old)
+    opened.change_passphrase(old, new)
     click.echo("The passphrase is changed." + (" The store has a new key." if rotate else ""))
 
 

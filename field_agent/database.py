@@ -230,7 +230,10 @@ def told() -> Iterator[None]:
                 "free some space and give it again"
             ) from error
         if "locked" in text or "busy" in text:
-            raise Busy("another command of this device holds the store; try again") from error
+            raise Busy(
+                "another command of this device holds the store (field-agent lock ends its pages): "
+                "try again when it has ended"
+            ) from error
         if "I/O error" in text:
             raise Damaged(f"the disk fails under the store ({text}): back it up now") from error
         raise

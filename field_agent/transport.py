@@ -296,7 +296,14 @@ def enrol(
     )
     if answer.status >= 400:
         # Nothing is pinned yet, so a refusal cannot be trusted either: it is only shown.
-        raise problem_of(answer)
+        refusal = problem_of(answer)
+        if refusal.problem.code == "signature-wrong":
+            # What is signed names the server that made the code.
+            raise Unreachable(
+                "the server is not the one that made this code (its fingerprint begins with "
+                f"{ticket.prefix}): check the address"
+            )
+        raise refusal
     try:
         reply = unpack_enrol_reply(answer.body)
     except Refused as error:

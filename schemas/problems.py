@@ -50,6 +50,12 @@ _KINDS = (
         "This device was revoked",
         "Ask the supervisor; what was received before is kept.",
     ),
+    Kind(
+        "code-unreadable",
+        422,
+        "That is no enrolment code",
+        "Type it again as the office showed it, or give the file that the office wrote.",
+    ),
     Kind("code-unknown", 403, "That enrolment code is not known", "Ask for a new code."),
     Kind("code-expired", 403, "That enrolment code has expired", "Ask for a new code."),
     Kind("code-used", 403, "That enrolment code was used by another device", "Ask for a new code."),
@@ -99,13 +105,15 @@ _KINDS = (
         "counter-forked",
         409,
         "Two different submissions carry the same place in this device's chain",
-        "Someone must look: was the device restored from a copy, or are there two of it?",
+        "Someone must look: was the device restored from a copy, or are there two of it? It stays "
+        "out of the registry until it is returned and the household is registered again.",
     ),
     Kind(
         "chain-broken",
         409,
         "The submission does not follow the one before it in this device's chain",
-        "Someone must look: was the device restored from a copy, or are there two of it?",
+        "Someone must look: was the device restored from a copy, or are there two of it? It stays "
+        "out of the registry until it is returned and the household is registered again.",
     ),
     Kind(
         "key-unknown",
@@ -158,6 +166,14 @@ _KINDS = (
         "Nothing was taken; copy the file again.",
     ),
     Kind("bundle-foreign", 422, "The bundle is for another server", "Take it to that server."),
+    # Backups.
+    Kind(
+        "backup-unfit",
+        422,
+        "The file is no backup of a device, or is cut short or damaged",
+        "Nothing was taken; copy it again from where field-agent backup wrote it.",
+    ),
+    Kind("backup-foreign", 422, "The backup is for another server", "Take it to that server."),
 )
 
 PROBLEMS = {kind.code: kind for kind in _KINDS}

@@ -43,7 +43,7 @@ class Ticket:
     def parse(given: str) -> Ticket:
         """A ticket from what was typed, scanned or read from a file.
 
-        Raises `Refused("code-unknown")` with what is wrong with it.
+        Raises `Refused("code-unreadable")` with what is wrong with it.
         """
         given = given.strip()
         url = ""
@@ -54,13 +54,13 @@ class Ticket:
                 )
                 given, url = str(inside["code"]), str(inside["url"])
             except (ValueError, KeyError, TypeError) as error:
-                raise Refused("code-unknown", "the file or picture is damaged") from error
+                raise Refused("code-unreadable", "the file or picture is damaged") from error
         letters = given.upper().replace("-", "").replace(" ", "").translate(_MISREAD)
         if len(letters) != 33 or any(letter not in _ALPHABET for letter in letters):
-            raise Refused("code-unknown", "a code has 33 letters and digits")
+            raise Refused("code-unreadable", "a code has 33 letters and digits")
         whole = _decode(letters[:32])
         if letters[32] != _ALPHABET[hashlib.sha256(whole).digest()[0] % 32]:
-            raise Refused("code-unknown", "one letter of the code is mistyped")
+            raise Refused("code-unreadable", "one letter of the code is mistyped")
         return Ticket(whole[:SECRET_BYTES], whole[SECRET_BYTES:].hex(), url)
 
     def name(self) -> str:

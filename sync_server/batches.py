@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, update
 
 from schemas.envelope import parse
+from schemas.problems import Problem
 from sync_server import inspection, intake, notices, officers, registry, review
 from sync_server.officers import Declined
 from sync_server.store import intake_tables as t
@@ -160,7 +161,7 @@ def _submission(desk: Desk, row: Any) -> Submission:
         for place, _, reason in intake.faults_of(desk, row)
     )
     if row.problem and not faults:
-        faults = (row.problem,)
+        faults = (f"{row.problem}: {Problem(row.problem).sentence()}",)
     return Submission(
         row.counter,
         row.hash,

@@ -180,6 +180,9 @@ def init(
     )
     at_ms = int(clock().timestamp() * 1000)
     home.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not database:
+        # SQLite gives its log the same mode; the folder may be there already, and open to others.
+        config.database_file(home).touch(mode=0o600)
     folder = config.keys_folder(home)
     if not keys_command and not (folder / signatures.RING).exists():
         signatures.keep(folder, signatures.new_keys(at_ms=at_ms))
@@ -460,17 +463,26 @@ def keys_new(folder: Path) -> None:
 
 
 @keys.command("rotate")
+@click.argument("folder", required=False, type=click.Path(file_okay=False, path_type=Path))
 @click.pass_context
-def keys_rotate(ctx: click.Context) -> None:
-    """Make new keys to seal to; the old ones keep opening. Devices get them at their next round."""
+def keys_rotate(ctx: click.Context, folder: Path | None) -> None:
+    """Make new keys to seal to; the old ones keep opening. Devices get them at their next round.
+
+    FOLDER is where the ring lies, if not where the server's configuration says; no server is needed.
+    """
     from sync_server import signatures
 
-    desk = desk_of(ctx)
-    assert desk.home is not None
-    if desk.config.keys_command:
-        raise signatures.NoKeys("the keys come from a command: rotate them where it gets them from")
-    rotated = desk.keys.rotated(at_ms=desk.now_ms())
-    signatures.keep(desk.config.keys_folder(desk.home), rotated)
+    if folder is None:
+        desk = desk_of(ctx)
+        assert desk.home is not None
+        if desk.config.keys_command:
+            raise signatures.NoKeys(
+                "the keys come from a command: rotate them where it gets them from "
+                "(sync-server keys rotate FOLDER)"
+            )
+        folder = desk.config.keys_folder(desk.home)
+    rotated = signatures.load(folder).rotated(at_ms=int(clock().timestamp() * 1000))
+    signatures.keep(folder, rotated)
     for one in rotated.published():
         if one["current"]:
             click.echo(f"{one['id']}  {one['suite']}")
@@ -598,18 +610,30 @@ def relay(tray: Path, sticks: tuple[Path, ...], url: str, out: Path | None, as_j
 @as_json
 @click.pass_context
 def recover(ctx: click.Context, file: Path, drafts: Path | None, as_json: bool) -> None:
-    """Take the unsent work in a device's backup in, exactly once."""
+    """Take the unsent work in a device's backup in, exactly once.
+
+    `received` counts what is new here, `known` what the server had already.
+    """
+    from schemas.problems import Refused
     from sync_server.recover import recover as act
 
-    with file.open("rb") as source:
-        found = act(desk_of(ctx), source)
+    try:
+        with file.open("rb") as source:
+            found = act(desk_of(ctx), source)
+    except Refused as error:
+        raise Refused(error.problem.code, f"{file}: {error.problem.detail}") from error
     if drafts and found.drafts:
         drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, data in found.drafts.items():
+            # Answers in the clear, whatever the folder's own mode is.
+            (drafts / name).touch(mode=0o600)
+            (drafts / name).chmod(0o600)
             (drafts / name).write_bytes(data)
+    elif found.drafts:
+        say("It holds unfinished entries too: --drafts FOLDER writes them out, for a person.")
     show(
         [found.listed()],
-        ("device", "received", "refused", "parked", "files", "drafts"),
+        ("device", "received", "known", "refused", "parked", "files", "drafts"),
         json_too=as_json,
     )
 

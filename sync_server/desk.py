@@ -63,7 +63,11 @@ class Config:
     def database_url(self, home: Path) -> str:
         if self.database:
             return self.database
-        return f"sqlite:///{(home / 'registry.db').resolve()}"
+        return f"sqlite:///{self.database_file(home).resolve()}"
+
+    def database_file(self, home: Path) -> Path:
+        """SQLite's file, where no other database is named."""
+        return home / "registry.db"
 
     def keys_folder(self, home: Path) -> Path:
         return home / self.keys_dir  # an absolute keys_dir stays where it is

@@ -7,11 +7,14 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, BinaryIO
 
+from sqlalchemy import func, select
+
 from schemas.envelope import (
     MAX_OPENING,
     SIGNATURE_BYTES,
     backup_info,
     backup_signed,
+    envelope_hash,
     items,
     parse_backup_start,
 )
@@ -20,6 +23,7 @@ from schemas.problems import Refused
 from sync_server import blobs, enrol, inspection
 from sync_server.intake import take_batch
 from sync_server.signatures import opened_pieces, verify
+from sync_server.store.intake_tables import envelopes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,6 +41,9 @@ class Recovered:
 
     device: str
     received: int = 0
+    """Entries that the server has now and had not before."""
+    known: int = 0
+    """Entries that it had already, by a sync, a bundle or the same backup."""
     refused: int = 0
     parked: int = 0
     files: int = 0
@@ -46,6 +53,7 @@ class Recovered:
         return {
             "device": self.device,
             "received": self.received,
+            "known": self.known,
             "refused": self.refused,
             "parked": self.parked,
             "files": self.files,
@@ -57,18 +65,24 @@ def recover(desk: Desk, source: BinaryIO) -> Recovered:
     """Takes a backup's envelopes and sealed files in, as if the device had sent them.
 
     What the server has already changes nothing. `source` can seek. The backup of a revoked device
-    is taken too: an officer at the server's own command line asks for it. Raises `Refused`.
+    is taken too: an officer at the server's own command line asks for it. Raises `Refused`, with
+    `backup-unfit` or `backup-foreign` where it is no whole backup of a device of this server.
     """
     source.seek(0, os.SEEK_END)
     size = source.tell()
     source.seek(0)
-    begun = parse_backup_start(source.read(BEGINNING))
+    try:
+        begun = parse_backup_start(source.read(BEGINNING))
+    except Refused as error:
+        if error.problem.code != "envelope-malformed":
+            raise
+        raise Refused("backup-unfit", error.problem.detail) from error
     header = begun.header
     if header.server != desk.keys.fingerprint:
-        raise Refused("bundle-foreign", f"server {header.server[:16]}")
+        raise Refused("backup-foreign", f"server {header.server[:16]}")
     device = desk.store.read(lambda tx: enrol.find(tx, header.device))
     if size < begun.chunks_at + SIGNATURE_BYTES:
-        raise Refused("bundle-cut", f"it ends at byte {size}")
+        raise Refused("backup-unfit", f"it ends at byte {size}")
     _check_signature(source, size, device)
     key = desk.keys.open(header.key, begun.wrapped, backup_info(begun.prefix))
     # Twice: the first time nothing is kept, so that a backup that breaks off leaves nothing behind.
@@ -96,7 +110,7 @@ def _check_signature(source: BinaryIO, size: int, device: Device) -> None:
         digest.update(data)
         left -= len(data)
     if not verify(device.key, source.read(SIGNATURE_BYTES), backup_signed(digest.digest())):
-        raise Refused("bundle-cut", f"the backup of {device.device}: its signature does not fit")
+        raise Refused("backup-unfit", f"the signature of {device.device} does not fit it")
 
 
 def _items(
@@ -129,10 +143,12 @@ def _take_envelopes(
         # The batch's name is worked out from what is in it: the same backup, the same batch.
         name = hashlib.sha256(b"".join(sealed)).hexdigest()[:40]
         batch = f"backup-{name}"
+        known = _held(desk, device, sealed)
         said = take_batch(desk, device, batch, [*opening, *sealed], by="backup")
         inspection.soon(desk, device)
         states = desk.store.read(lambda tx: inspection.states_of(tx, device, batch))
-        found.received += said.count
+        found.received += said.count - known
+        found.known += known
         found.refused += len(said.refused) + states.get("refused", 0)
         found.parked += states.get("parked", 0)
 
@@ -148,18 +164,28 @@ def _take_envelopes(
         flush(held)
 
 
+def _held(desk: Desk, device: Device, sealed: list[bytes]) -> int:
+    """How many of these the server holds already."""
+    asked = select(func.count()).where(
+        envelopes.c.area == device.area,
+        envelopes.c.device == device.device,
+        envelopes.c.hash.in_({envelope_hash(one) for one in sealed}),
+    )
+    return desk.store.read(lambda tx: tx.execute(asked).scalar_one())
+
+
 def _take_file(desk: Desk, device: Device, blob_hash: str, read: Callable[[int], bytes]) -> int:
     try:
         now = desk.store.read(lambda tx: blobs.held(tx, device.area, blob_hash))
     except Refused:
         return 0  # No envelope that was taken names it.
-    at = 0
+    at, before = 0, now.whole
     while not now.whole and (data := read(blobs.MAX_READ)):
         # What the server has of it already is passed over, so that an upload cut short goes on.
         if at + len(data) > now.have:
             now = blobs.append(desk, device.area, blob_hash, now.have, data[now.have - at :])
         at += len(data)
-    return int(now.whole)
+    return int(now.whole and not before)
 
 
 def _draft(head: dict[str, Any], read: Callable[[int], bytes]) -> bytes:

@@ -408,7 +408,8 @@ def load(folder: Path | None, command: str = "") -> Keys:
         return Keys.parse(place.read_bytes(), str(place))
     except OSError as error:
         raise NoKeys(
-            f"no keys at {folder}: sync-server init makes them, or restore them"
+            f"no keys at {folder}: bring the stick or the folder that holds them, or their copy "
+            "(new ones would open nothing of this server)"
         ) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import subprocess
 import sys
 import time
@@ -12,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from field_agent import vault
+from field_agent.store import Store
 from tests.campaigns.kills import _free_port
 
 BIN = Path(sys.executable).parent
@@ -186,6 +189,67 @@ def test_each_trouble_ends_in_one_sentence_and_exit_one(field, tmp_path):
     assert nobody.returncode == 1
     assert "field-agent enrol" in nobody.stderr
     assert field.told("status") == before
+
+
+def test_an_enrolment_says_what_is_wrong_with_what_it_was_given(field, tmp_path):
+    picture = tmp_path / "code.png"
+    picture.write_bytes(b"\x89PNG\r\n")
+    for words, told in (
+        (("--file", str(picture)), "scan it"),
+        (("--file", str(field.secret)), "no enrolment code"),
+        (("--code", "AAAA", field.url), "33 letters"),
+    ):
+        ran = field.agent("enrol", *words, home="new")
+        assert ran.returncode == 1
+        assert told in ran.stderr
+        assert "Traceback" not in ran.stderr
+    assert not (field.folder / "new").exists()
+
+
+def test_a_device_has_its_forms_when_it_is_enrolled(field):
+    """Also when the office's code was read out of its picture; another server's code is refused."""
+    ticket, server = field.folder / "t3", field.folder / "other"
+    field.office("enrol-device", "--area", "north", "--name", "third", "--file", str(ticket))
+    subprocess.run([BIN / "sync-server", "--home", server, "init"], check=True, capture_output=True)
+    told = subprocess.run(
+        [BIN / "sync-server", "--home", server, "enrol-device", "--json"],
+        check=True,
+        capture_output=True,
+    ).stdout
+    foreign = field.agent("enrol", field.url, "--code", json.loads(told)["code"], home="third")
+    assert foreign.returncode == 1
+    assert "not the one that made this code" in foreign.stderr
+    ran = field.agent("enrol", field.url, "--code", ticket.read_text().strip(), home="third")
+    assert ran.returncode == 0, ran.stderr
+    assert FORM in ran.stdout
+    assert FORM in field.agent("forms", home="third").stdout
+
+
+def test_a_store_that_is_gone_is_no_empty_device(field, tmp_path):
+    shutil.copytree(field.folder / "device", field.folder / "emptied")
+    for file in (field.folder / "emptied").glob("store.db*"):
+        file.unlink()
+    for words in ("list", "check", "status"):
+        ran = field.agent(words, home="emptied")
+        assert ran.returncode == 1
+        assert "no store.db" in ran.stderr
+
+
+def test_a_passphrase_is_changed_with_a_new_key_or_not_at_all(field, tmp_path):
+    shutil.copytree(field.folder / "device", field.folder / "changed")
+    fresh = tmp_path / "fresh"
+    fresh.write_text("another horse staple\n")
+    rotate = ("passphrase", "--rotate", "--new-passphrase-file", str(fresh))
+    opened = vault.unlock(field.folder / "changed", field.secret.read_text().strip())
+    with Store.open(opened, now_ms=vault.clock_ms(), for_contact=True) as store:
+        store.status(now_ms=0)
+        held = field.agent(*rotate, home="changed")
+    assert held.returncode == 1
+    assert "field-agent lock" in held.stderr
+    assert field.agent("list", home="changed").returncode == 0
+    assert field.agent(*rotate, home="changed").returncode == 0
+    assert field.agent("list", home="changed", secret=fresh).returncode == 0
+    assert "does not fit" in field.agent("list", home="changed").stderr
 
 
 @pytest.mark.parametrize(

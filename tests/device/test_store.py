@@ -6,6 +6,7 @@ import base64
 import json
 import shutil
 import threading
+from dataclasses import replace
 
 import pytest
 import sqlcipher3
@@ -645,6 +646,16 @@ def test_another_identity_is_taken_only_when_nothing_waits_to_be_sent(tablet):
     tablet.fill("e2", {})
     assert tablet.finish("e2").counter == 1
     assert layout.parse(tablet.store.envelope(1)).header.device == "d2"
+
+
+def test_a_device_that_moves_to_another_area_keeps_no_news_of_the_old_one(tablet):
+    tablet.store.put_notice("n1", "returned", {"label": NAMES[0]}, now_ms=NOW)
+    again = replace(tablet.store.identity, device="d2")
+    tablet.store.enrol(again, [tablet.programme.public], lease_s=0, now_ms=NOW)
+    assert len(tablet.store.notices()) == 1
+    elsewhere = replace(again, device="d3", area="south")
+    tablet.store.enrol(elsewhere, [tablet.programme.public], lease_s=0, now_ms=NOW)
+    assert tablet.store.notices() == []
 
 
 def test_the_devices_keys_are_made_once_and_stay(tablet):

@@ -231,13 +231,13 @@ def test_a_broken_laptops_backup_is_taken_in_exactly_once(desk, tablet):
     tablet.round(sealed[:1], "b1")
     file = backup(tablet, inside)
     found = recover(desk, io.BytesIO(file))
-    assert (found.received, found.refused, found.files) == (2, 0, 1)
+    assert (found.received, found.known, found.refused, found.files) == (1, 1, 0, 1)
     assert [state for _, _, state, _ in state_of(desk)] == ["checked", "checked"]
     assert desk.store.read(lambda tx: blobs.content(tx, tablet.area, name)) == photo
     assert sorted(found.drafts) == ["_d1.json", "d1-_.._x.jpg"]
     assert b"Awa" in found.drafts["_d1.json"]
     again = recover(desk, io.BytesIO(file))
-    assert (again.received, again.files) == (2, 1)
+    assert (again.received, again.known, again.files) == (0, 2, 0)
     assert len(state_of(desk)) == 2
 
 
@@ -248,6 +248,7 @@ def test_a_damaged_backup_takes_nothing(desk, tablet):
         with pytest.raises(Refused):
             recover(desk, io.BytesIO(bytes(file)))
         file[at] ^= 1
-    with pytest.raises(Refused):
-        recover(desk, io.BytesIO(bytes(file[:-100])))
+    for cut in (file[:-100], file[:300], b"a letter"):
+        with pytest.raises(Refused, match="no backup of a device, or is cut short"):
+            recover(desk, io.BytesIO(bytes(cut)))
     assert state_of(desk) == []

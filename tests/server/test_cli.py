@@ -44,6 +44,12 @@ def test_setting_up_twice_overwrites_nothing(server, tmp_path):
     assert stat.S_IMODE(ring.parent.stat().st_mode) == 0o700
 
 
+def test_a_folder_that_is_open_to_others_gives_them_no_database(run, tmp_path):
+    (tmp_path / "server").mkdir(mode=0o755)
+    run("init")
+    assert stat.S_IMODE((tmp_path / "server" / "registry.db").stat().st_mode) == 0o600
+
+
 def test_the_sample_form_is_published_with_its_media_and_again_changes_nothing(server):
     out = server("publish", SAMPLES / "household_registration.xlsx").output
     assert "with 3 media files" in out
@@ -112,6 +118,21 @@ def test_rotating_keeps_the_old_keys_and_makes_new_ones_current(server):
     public = json.loads(server("keys", "export-public").stdout)
     assert len(public["sealing"]) == 4
     assert "private" not in json.dumps(public)
+
+
+def test_a_ring_apart_is_rotated_where_it_lies(run, tmp_path):
+    run("keys", "new", tmp_path / "vault")
+    run("init", "--keys-command", f"cat {tmp_path}/vault/ring.json")
+    assert "keys rotate FOLDER" in run("keys", "rotate", code=1).output
+    before = {one["id"] for one in json.loads(run("keys", "list", "--json").stdout)}
+    run("keys", "rotate", tmp_path / "vault")
+    after = json.loads(run("keys", "list", "--json").stdout)
+    assert {one["id"] for one in after if not one["current"]} == before
+
+
+def test_a_ring_that_is_away_is_to_be_brought_and_not_made_anew(server, tmp_path):
+    (tmp_path / "server" / "keys").rename(tmp_path / "away")
+    assert "bring the stick" in server("devices", "list", code=1).output
 
 
 def test_the_keys_can_come_from_a_command_and_live_apart_from_the_database(run, tmp_path):
