@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from forms.held import DECIMAL, INT, TRUTH
 from forms.language import axes
 from forms.language.core import Code, Conversions, Frame, held
+from forms.language.dates import EPOCH
 from forms.language.functions import FUNCTIONS
 from forms.language.movable import movable, plain_names
 from forms.language.syntax import (
@@ -26,6 +27,7 @@ from forms.language.syntax import (
     parse,
     written,
 )
+from forms.values import parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -379,8 +381,9 @@ class Compiler:
             return self._folded(Code("b", lambda n, f: one(n, f) or other(n, f), constant=constant))
         if sign in {"=", "!="}:
             return self._folded(self._equal(left, right, negated=sign == "!=", constant=constant))
-        if sign in {"<", "<=", ">", ">="}:
-            return self._folded(self._ordered(sign, left, right, constant=constant))
+        if sign in _COMPARED:
+            first, second = self._dated(expr.left, left), self._dated(expr.right, right)
+            return self._folded(self._ordered(sign, first, second, constant=constant))
         return self._folded(self._arithmetic(sign, left, right, constant=constant))
 
     def _browser_logic(self, sign: str, left: Code, right: Code) -> Code:
@@ -419,6 +422,18 @@ class Compiler:
             return axes.in_order([*one(node, frame), *other(node, frame)])
 
         return Code("d", joined, where=left.where)
+
+    def _dated(self, expr: Expr, code: Code) -> Code:
+        """A date written out on one side of an order is that day in either dialect.
+
+        JavaRosa knows no date in a text, so that `. > '1900-01-01'` holds for no answer at all.
+        Forms in the field say so, and a household whose every birth is refused is not registered.
+        """
+        day = parse_date(expr.value) if isinstance(expr, Literal) else None
+        if day is None or not self.conversions.java:
+            return code
+        number = float((day - EPOCH).days)
+        return Code("n", lambda _node, _frame: number, constant=True)
 
     def _ordered(self, sign: str, left: Code, right: Code, *, constant: bool) -> Code:
         compare = _COMPARED[sign]

@@ -37,6 +37,7 @@ def lint(form: XlsForm, media: Mapping[str, bytes] | None = None) -> tuple[Findi
 RULES: tuple[Callable[[Desk], Iterator[Finding]], ...] = (
     surprises.regex_anchoring,
     surprises.date_as_number,
+    surprises.date_as_text,
     surprises.hidden_answers,
     surprises.blank_in_arithmetic,
     surprises.sum_of_blanks,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from forms.lint.desk import Finding, at
 from forms.terms import conjuncts
+from forms.values import parse_date
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,6 +64,23 @@ def date_as_number(desk: Desk) -> Iterator[Finding]:
                     "decimal-date-time(...) around it, or date(...) around the other side",
                 )
                 break
+
+
+def date_as_text(desk: Desk) -> Iterator[Finding]:
+    """A date in quotes is a day here and in a browser, and to Collect no date at all."""
+    for use in desk.uses:
+        for term in use.term.walk():
+            if term.kind != "op" or term.name not in {"<", "<=", ">", ">="}:
+                continue
+            day = next((p.name for p in term.parts if p.kind == "text" and parse_date(p.name)), "")
+            if day:
+                yield at(
+                    use,
+                    "date-as-text",
+                    "warning",
+                    f"{use.heading}: '{day}' is a day here and in a browser, but no date in "
+                    f"Collect, where nothing is before or after it: write date('{day}')",
+                )
 
 
 def hidden_answers(desk: Desk) -> Iterator[Finding]:

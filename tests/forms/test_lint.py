@@ -88,6 +88,11 @@ CASES = {
             ),
         ],
     ),
+    "date-as-text": (
+        [ask("date", "born", constraint=". > '1900-01-01'")],
+        2,
+        [ask("date", "born", constraint=". > date('1900-01-01')")],
+    ),
     "hidden-answer": (
         [AGE, HIDDEN, ask("note", "n", relevant="${school} != 'yes'")],
         4,

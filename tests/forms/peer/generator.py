@@ -207,7 +207,11 @@ class _Maker(Expressions):
                 f". > {self.num(0)} or {self.boolean(0)}",
             ]
             if kind in {"date", "dateTime"}:
-                shapes += [". <= today()", ". > '1900-01-01'", f". >= date('{luck.choice(DATES)}')"]
+                shapes += [
+                    ". <= today()",
+                    ". > date('1900-01-01')",
+                    f". >= date('{luck.choice(DATES)}')",
+                ]
             row["constraint"] = luck.choice(shapes)
             if self.chance(0.4):
                 row[f"constraint_message::{LANGUAGES[0]}"] = f"Not so {self.ref() or ''}"
