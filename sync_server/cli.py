@@ -68,7 +68,9 @@ def show(rows: Sequence[dict[str, Any]], columns: Sequence[str], *, json_too: bo
 
 
 def _cell(value: Any, column: str) -> str:
-    if column.endswith("_ms") and "skew" not in column:
+    if column == "clock_skew_ms":
+        return f"{value / 1000:+.0f} s"
+    if column.endswith("_ms"):
         return moment(value) if value else "never"
     if isinstance(value, bool):
         return "yes" if value else "no"

@@ -469,6 +469,8 @@ def worn(tmp_path_factory):
     tablet.finish("e0")
     tablet.fill("e1", {f"/data/q{number}": "x" * number for number in range(6)})
     home = copied(tablet, tablet.home.parent / "copy")
+    # A check that complains of everything would notice every flipped bit too.
+    assert tablet.store.check() == ()
     tablet.store.close()
     return home, (home / "store.db").read_bytes(), (home / "store.db-wal").read_bytes()
 
