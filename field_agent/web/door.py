@@ -174,16 +174,19 @@ def _home(app: flask.Flask, here: Session) -> None:
     @app.get("/")
     def home() -> str:
         store = here.store
-        entries = [*store.outbox(states=("pending", "sent", "refused", "held"), limit=200)]
+        # Without a lease the counts and the way to a round stay, and nobody's name.
+        ended = flask.g.lease_ended
+        waiting = ("pending", "sent", "refused", "held")
+        entries = [] if ended else [*store.outbox(states=waiting, limit=200)]
         return flask.render_template(
             "home.html",
             who=store.identity,
             status=store.status(now_ms=clock_ms()),
             forms=store.forms(),
-            drafts=store.drafts(),
+            drafts=[] if ended else store.drafts(),
             entries=entries[::-1],
-            notices=store.notices(),
-            ended=flask.g.lease_ended,
+            notices=[] if ended else store.notices(),
+            ended=ended,
             syncing=here.syncing.running,
         )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from field_agent.vault import clock_ms
 from field_agent.web import door
 from tests.agent.test_register import FORM, clock, compiled, desk, programme, sample
 from tests.device.small import opened
@@ -53,6 +54,26 @@ def test_a_page_elsewhere_can_neither_read_nor_act(client, session):
     stolen = {"Origin": "http://evil.example", "X-CSRF": session.csrf}
     assert client.post(begin, headers=stolen).status_code == 403
     assert client.post(begin, headers={"X-CSRF": session.csrf}).status_code == 302
+
+
+def test_a_lease_that_ended_leaves_on_the_pages_the_way_to_a_round_and_no_more(
+    client, session, desk
+):
+    enter(client, session)
+    begun = client.post(f"/forms/{FORM}/begin", headers={"X-CSRF": session.csrf})
+    desk.store.put_notice("n1", "returned", {"label": "Amina Diallo"}, now_ms=0)
+    assert b"Amina Diallo" in client.get("/").data
+    desk.store.renew_lease(60, now_ms=clock_ms() - 3_600_000)
+    reply = client.get("/")
+    assert reply.status_code == 200
+    page = reply.data.decode()
+    assert "bring the device to a round" in page
+    assert 'id="sync"' in page
+    assert "Amina Diallo" not in page
+    assert "Household registration" not in page
+    assert client.get(begun.headers["Location"]).headers["Location"] == "/"
+    desk.store.renew_lease(60, now_ms=clock_ms())
+    assert b"Amina Diallo" in client.get("/").data
 
 
 def test_the_pages_ask_for_nothing_from_outside(client, session):
