@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from forms.language.core import Code
-from forms.language.functions.numbers import several
+from forms.language.functions.numbers import as_int, several
 from forms.language.functions.table import function, simple
 
 if TYPE_CHECKING:
@@ -91,16 +91,21 @@ def _between(count: float, least: float, most: float) -> bool:
     return (least < 0 or count >= least) and (most < 0 or count <= most)
 
 
+def _within(total: float, least: float, most: float) -> bool:
+    return least <= total <= most
+
+
 @function("checklist", least=2, most=None)
 def _checklist(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     least, most = (
         compiler.conversions.number(compiler.compile(one, where)) for one in arguments[:2]
     )
     truths = [_truths(compiler, one, where) for one in arguments[2:]]
+    limit = as_int if compiler.conversions.java else float
 
     def enough(node: Node, frame: Frame) -> bool:
         count = sum(holds for run in truths for holds in run(node, frame))
-        return _between(count, least(node, frame), most(node, frame))
+        return _between(count, limit(least(node, frame)), limit(most(node, frame)))
 
     return Code("b", enough)
 
@@ -125,6 +130,8 @@ def _weighted(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
     least, most = (
         compiler.conversions.number(compiler.compile(one, where)) for one in arguments[:2]
     )
+    # In Collect a limit of -1 is one like any other here, unlike in checklist().
+    within = _within if compiler.conversions.java else _between
     truths = [_truths(compiler, one, where) for one in arguments[2::2]]
     weights = several(compiler, arguments[3::2], where)
 
@@ -135,7 +142,7 @@ def _weighted(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
             for number, holds in enumerate(run(node, frame)):
                 if holds and heavy:
                     total += heavy[min(number, len(heavy) - 1)]
-        return _between(total, least(node, frame), most(node, frame))
+        return within(total, least(node, frame), most(node, frame))
 
     return Code("b", enough)
 
@@ -146,13 +153,21 @@ def selected(answers: str, wanted: str) -> bool:
     return sought in found if sought else not found
 
 
-@simple("selected-at", takes="sn", gives="s")
-def selected_at(answers: str, place: float) -> str:
-    """From 0; "" beyond the last."""
-    if math.isnan(place) or math.isinf(place):
-        return ""
-    found = answers.split()
-    return found[int(place)] if 0 <= int(place) < len(found) else ""
+@function("selected-at", least=2, most=2)
+def _selected_at(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    """From 0; "" beyond the last. Of what is no number: the first in Collect, else ""."""
+    conversions = compiler.conversions
+    answers = conversions.string(compiler.compile(arguments[0], where))
+    place = conversions.number(compiler.compile(arguments[1], where))
+
+    def chosen(node: Node, frame: Frame) -> str:
+        number = place(node, frame)
+        if math.isnan(number) and not conversions.java:
+            return ""
+        found, at = answers(node, frame).split(), as_int(number)
+        return found[at] if 0 <= at < len(found) else ""
+
+    return Code("s", chosen)
 
 
 @simple("count-selected", takes="s", gives="n")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from decimal import ROUND_FLOOR, Decimal
+from decimal import ROUND_DOWN, ROUND_FLOOR, Decimal
 from typing import TYPE_CHECKING
 
 from forms.language.core import NAN, Code
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from forms.language.core import Conversions, Frame
     from forms.language.syntax import Expr
     from forms.tree import Node
+
+_PLACES_MAX = 30
+"""More places than that are no number for JavaRosa."""
 
 
 @function("number", least=0, most=1, core=True)
@@ -77,22 +80,33 @@ def _round(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ..
         conversions.number(compiler.compile(arguments[1], where)) if len(arguments) > 1 else None
     )
     away = conversions.dialect == "webforms"
+    java = conversions.java
 
     def rounded(node: Node, frame: Frame) -> float:
         value = number(node, frame)
         shift = 0.0 if places is None else places(node, frame)
-        if conversions.java and math.isnan(shift):
-            shift = 0.0
-        return browser_round(value, shift) if away else round_(value, shift)
+        if java:
+            shift = as_int(shift)
+            if abs(shift) > _PLACES_MAX:
+                return NAN
+        return browser_round(value, shift) if away else round_(value, shift, cut=java)
 
     return Code("n", rounded)
 
 
-def round_(number: float, places: float = 0.0) -> float:
-    """Halves go up; `places` after the point, or before it where negative."""
+def as_int(number: float) -> int:
+    """As Java makes an int of a number: cut, what is none is 0, what is too large the largest."""
+    return 0 if math.isnan(number) else int(max(-(2.0**31), min(2.0**31 - 1, number)))
+
+
+def round_(number: float, places: float = 0.0, *, cut: bool = False) -> float:
+    """Halves go up; `places` after the point, or before it where negative.
+
+    `cut` is JavaRosa's way before the point: it adds half a unit and cuts, so that -7 goes to 0.
+    """
     if not math.isfinite(number) or math.isnan(places):
         return number if not math.isnan(places) else NAN
-    shift = max(-30, min(30, int(places))) if math.isfinite(places) else (30 if places > 0 else -30)
+    shift = max(-_PLACES_MAX, min(_PLACES_MAX, as_int(places)))
     if not shift:
         # `number + 0.5` would round the largest number below a half up.
         whole = math.floor(number)
@@ -100,7 +114,8 @@ def round_(number: float, places: float = 0.0) -> float:
         return math.copysign(rounded, number) if rounded == 0 else rounded
     unit = Decimal(1).scaleb(-shift)
     exact = Decimal(repr(number))
-    steps = ((exact / unit) + Decimal("0.5")).to_integral_value(ROUND_FLOOR)
+    way = ROUND_DOWN if cut and shift < 0 else ROUND_FLOOR
+    steps = ((exact / unit) + Decimal("0.5")).to_integral_value(way)
     return float(steps * unit)
 
 
@@ -118,8 +133,8 @@ def browser_round(number: float, places: float = 0.0) -> float:
 
 @simple("pow", takes="nn", gives="n")
 def pow_(base: float, exponent: float) -> float:
-    if math.isnan(exponent):
-        return NAN
+    if math.isnan(exponent) or (abs(base) == 1 and math.isinf(exponent)):
+        return NAN  # C, and so Python, has 1 here; Java and browsers have not.
     try:
         made = math.pow(base, exponent)
     except OverflowError:

@@ -187,24 +187,26 @@ def _decimal_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where)
     code = compiler.compile(arguments[0], where)
     text = compiler.conversions.string(code)
     java = compiler.conversions.java
-    if not java or code.kind == "s":
 
-        def clock(node: Node, frame: Frame) -> float:
-            said = text(node, frame).strip()
-            if java and parse_date(said) is not None:
-                return 0.0
-            # The browser's engine reads the time of a day, and only offsets in figures.
-            apart = not java and ("T" in said or said.endswith("Z"))
-            return NAN if apart else dates.day_fraction(said, frame.env.zone)
-
-        return Code("n", clock)
-
-    def fraction(found: datetime, value: Value) -> Value:
+    def fraction(found: datetime, value: Value) -> float:
         if isinstance(value, float):
             return value - math.floor(value)
         # As Java comes to it, to the last digit: the days since 1970 without the whole ones.
         days = dates.days_of(found, whole=False, utc=False)
         return days - math.floor(days)
+
+    if not java or code.kind == "s":
+
+        def clock(node: Node, frame: Frame) -> float:
+            said = text(node, frame).strip()
+            found = dates.moment(said, frame.env.zone) if java else None
+            if found is not None:
+                return fraction(found, said)
+            # The browser's engine reads the time of a day, and only offsets in figures.
+            apart = not java and ("T" in said or said.endswith("Z"))
+            return NAN if apart else dates.day_fraction(said, frame.env.zone)
+
+        return Code("n", clock)
 
     return _from_moment(compiler, arguments[0], where, fraction)
 
