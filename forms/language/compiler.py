@@ -382,8 +382,10 @@ class Compiler:
         if sign in {"=", "!="}:
             return self._folded(self._equal(left, right, negated=sign == "!=", constant=constant))
         if sign in _COMPARED:
-            first, second = self._dated(expr.left, left), self._dated(expr.right, right)
-            return self._folded(self._ordered(sign, first, second, constant=constant))
+            if self.conversions.java:
+                left = self._limit(expr.left, left, expr.right)
+                right = self._limit(expr.right, right, expr.left)
+            return self._folded(self._ordered(sign, left, right, constant=constant))
         return self._folded(self._arithmetic(sign, left, right, constant=constant))
 
     def _browser_logic(self, sign: str, left: Code, right: Code) -> Code:
@@ -423,14 +425,17 @@ class Compiler:
 
         return Code("d", joined, where=left.where)
 
-    def _dated(self, expr: Expr, code: Code) -> Code:
-        """A date written out on one side of an order is that day in either dialect.
+    @staticmethod
+    def _limit(expr: Expr, code: Code, beside: Expr) -> Code:
+        """A date that is written out as a limit of the answer itself is that day in either dialect.
 
         JavaRosa knows no date in a text, so that `. > '1900-01-01'` holds for no answer at all.
         Forms in the field say so, and a household whose every birth is refused is not registered.
         """
-        day = parse_date(expr.value) if isinstance(expr, Literal) else None
-        if day is None or not self.conversions.java:
+        if not (isinstance(expr, Literal) and isinstance(beside, Path) and beside.steps == (HERE,)):
+            return code
+        day = parse_date(expr.value)
+        if day is None:
             return code
         number = float((day - EPOCH).days)
         return Code("n", lambda _node, _frame: number, constant=True)

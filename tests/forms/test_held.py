@@ -77,8 +77,9 @@ def test_a_page_is_shown_plain_text():
 
 
 DATED = xform(
-    "<born/><text>2026-03-01</text><most/><near/><comma/><big/>",
+    "<born/><text>2026-03-01</text><most/><near/><comma/><big/><later/>",
     """<bind nodeset="/data/born" type="date" constraint=". > '1900-01-01'"/>
+       <bind nodeset="/data/later" calculate="/data/born > '1900-01-01'"/>
        <bind nodeset="/data/most" calculate="max(-5, -3)"/>
        <bind nodeset="/data/near" calculate="0.1 + 0.2 = 0.3"/>
        <bind nodeset="/data/comma" calculate="number('1,5')"/>
@@ -89,11 +90,18 @@ DATED = xform(
 
 @pytest.mark.parametrize("dialect", ["collect", "webforms"])
 @pytest.mark.parametrize(("born", "fault"), [("1990-01-01", None), ("1899-12-31", "constraint")])
-def test_a_date_that_is_written_out_in_an_order_is_that_day(
+def test_a_date_that_is_written_out_as_the_answers_limit_is_that_day(
     dialect: str, born: str, fault: str | None
 ):
     changed = entry(DATED, dialect).answer("/data/born", born)
     assert (changed.fault and changed.fault.kind) == fault
+
+
+@pytest.mark.parametrize(("dialect", "later"), [("collect", "0"), ("webforms", "true")])
+def test_anywhere_else_collect_reads_no_date_in_a_text(dialect: str, later: str):
+    one = entry(DATED, dialect)
+    one.answer("/data/born", "1990-01-01")
+    assert value(one, "/data/later") == later
 
 
 def test_numbers_in_collect_are_those_of_java():
