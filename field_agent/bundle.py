@@ -21,7 +21,7 @@ from field_agent.sync import (
 from field_agent.trouble import Missing
 from schemas import bundle as layout
 from schemas.messages import unpack_reply
-from schemas.problems import Refused
+from schemas.problems import Refused, at
 from schemas.signing import REPLY_INFO, bundle_bytes, pass_bytes
 
 if TYPE_CHECKING:
@@ -113,14 +113,14 @@ def take_file(store: Store, file: Path, *, now_ms: int) -> Taken:
 
     Taking it again changes nothing. Raises `Refused` where the file is cut, or is not for this device.
     """
-    with file.open("rb") as opened:
+    with file.open("rb") as opened, at(str(file)):
         reader = layout.Reader(opened)
         if reader.opening.kind == layout.RELAY:
-            return _from_relay(store, reader, file, now_ms=now_ms)
+            return _from_relay(store, reader, now_ms=now_ms)
         return _reply(store, reader, now_ms=now_ms)
 
 
-def _from_relay(store: Store, reader: layout.Reader, file: Path, *, now_ms: int) -> Taken:
+def _from_relay(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
     who = enrolled(store)
     for kind, content in reader.frames():
         if kind == layout.WHOLE:
@@ -130,20 +130,17 @@ def _from_relay(store: Store, reader: layout.Reader, file: Path, *, now_ms: int)
                 and inner.opening.header.get("device") == who.device
             ):
                 return _reply(store, inner, now_ms=now_ms)
-    raise Refused("bundle-foreign", f"{file.name} holds no reply for this device ({who.device})")
+    raise Refused("reply-foreign", f"the file holds none for {who.device}")
 
 
 def _reply(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
     who, head = enrolled(store), reader.opening.header
     if reader.opening.kind != layout.REPLY:
-        raise Refused(
-            "bundle-foreign",
-            "this is what a device made, not a reply: sync-server take FILE takes it",
-        )
+        raise Refused("bundle-astray", "a device wrote it")
     if head.get("server") != who.fingerprint or head.get("device") != who.device:
-        raise Refused("bundle-foreign", "the reply is of another server, or for another device")
+        raise Refused("reply-foreign", f"they are for {head.get('device')}, this is {who.device}")
     if not verify(who.server_key, reader.signature, bundle_bytes(reader.sha256)):
-        raise Refused("signature-wrong", "the reply is not signed by this device's server")
+        raise Refused("bundle-cut", "it is not as this device's server signed it")
     made = {one["for"]: one for one in store.kept(MADE, [])}.get(str(head.get("for", "")), {})
     rounds: list[dict[str, Any]] = made.get("rounds", [])
     # The cursor is the server's own text: it is believed only if ours has not moved since.
@@ -199,6 +196,6 @@ def _forms(store: Store, told: dict[str, Any], blobs: dict[str, bytes]) -> tuple
         except Missing:
             whole = False
     if whole:
-        store.retire_forms(str(one["form"]) for one in told.get("list", ()))
+        store.retire_forms((str(one["form"]), str(one["version"])) for one in told.get("list", ()))
         store.keep("forms_digest", str(told.get("digest", "")))
     return tuple(taken)

@@ -458,7 +458,7 @@ def _draft(store: Store, begun: str) -> str:
 def _row(one: Finished) -> dict[str, Any]:
     return {
         "number": one.counter,
-        "state": STATES.get(one.state, one.state),
+        "state": "refused" if one.why else STATES.get(one.state, one.state),
         "form": one.form,
         "version": one.version,
         "label": one.label,
@@ -470,7 +470,8 @@ def _row(one: Finished) -> dict[str, Any]:
 
 
 STATES = {"pending": "waiting", "sent": "waiting", "receipted": "synced"}
-"""How states read to people: nothing is called synced before its receipt is here."""
+"""How states read to people: nothing is called synced before its receipt is here, nor if it was
+refused, even where the server holds it."""
 
 
 def _moment(ms: int) -> str:
@@ -490,7 +491,7 @@ def _moment(ms: int) -> str:
 @JSON
 @pass_device
 def list_entries(device: Device, state: str | None, *, as_json: bool) -> None:
-    """List entries: drafts, those waiting for a sync, and those synced."""
+    """List entries: drafts, those waiting for a sync, those synced, those refused (`show` says why)."""
     with device.open() as store:
         rows = [
             {
@@ -772,7 +773,8 @@ def _tell(outcome: Outcome, *, as_json: bool, in_a_line: bool = False) -> None:
         lines.append(f"{outcome.items} pieces of news")
     if outcome.fed_again:
         lines.append(f"the server was restored from an old copy: {outcome.fed_again} sent again")
-    click.echo(("Synced. " if outcome.synced else "Not all synced yet. ") + "; ".join(lines))
+    said = "; ".join(lines) or ("Nothing new." if outcome.synced else "")
+    click.echo(f"{'Synced.' if outcome.synced else 'Not all synced yet.'} {said}".rstrip())
     for one in outcome.refused:
         kept = "the server holds it" if one["held"] else "it stays on this device"
         click.echo(f"  number {one['counter']} ({one['label']}): {one['why']} ({kept})")

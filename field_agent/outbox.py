@@ -189,6 +189,12 @@ class Outbox(Belonging):
                     (state, why, first, last, only),
                 )
 
+    def refused_though_held(self, counter: int, why: str) -> None:
+        """The server holds this entry and will not let it into the registry as it is."""
+        self._write(
+            "UPDATE outbox SET why = ? WHERE counter = ? AND state = 'receipted'", (why, counter)
+        )
+
     def hashes(self, ranges: Iterable[tuple[int, int]]) -> list[tuple[int, str]]:
         """(counter, hash) of the sealed entries in these ranges, ends included."""
         return [
@@ -209,8 +215,9 @@ class Outbox(Belonging):
             number = self._keep_receipt(receipt)
             for first, last in ranges:
                 done += self._write(
-                    "UPDATE outbox SET state = 'receipted', why = '', receipt = ? "
-                    "WHERE counter BETWEEN ? AND ?",
+                    # A receipt that comes again says nothing new about what was refused.
+                    "UPDATE outbox SET why = CASE state WHEN 'receipted' THEN why ELSE '' END, "
+                    "state = 'receipted', receipt = ? WHERE counter BETWEEN ? AND ?",
                     (number, first, last),
                 )
         return done
@@ -244,7 +251,7 @@ class Outbox(Belonging):
             # Which openings it has lost with them, it cannot say.
             self._write("UPDATE openings SET held = 0")
             return self._write(
-                "UPDATE outbox SET state = 'pending', receipt = 0 "
+                "UPDATE outbox SET state = 'pending', why = '', receipt = 0 "
                 "WHERE counter BETWEEN ? AND ? AND counter IN (SELECT counter FROM envelopes)",
                 (first, last),
             )

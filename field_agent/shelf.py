@@ -51,15 +51,17 @@ class Shelf(Database):
                     (form.form, form.version, name, digest),
                 )
 
-    def retire_forms(self, current: Iterable[str]) -> None:
-        """Only these forms can be begun from now on; entries begun before can be finished."""
+    def retire_forms(self, current: Iterable[tuple[str, str]]) -> None:
+        """Only these (form, version) can be begun from now on; entries begun before can be finished.
+
+        The version is the office's word, not the one that came last: a server that was restored and
+        published again names one that was here before the other.
+        """
         with self.transaction():
             self._write("UPDATE forms SET current = 0")
-            for name in current:
+            for form, version in current:
                 self._write(
-                    "UPDATE forms SET current = 1 WHERE rowid = "
-                    "(SELECT max(rowid) FROM forms WHERE form = ?)",
-                    (name,),
+                    "UPDATE forms SET current = 1 WHERE form = ? AND version = ?", (form, version)
                 )
 
     def forms(self) -> list[Form]:

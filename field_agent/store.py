@@ -60,7 +60,9 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a device is asked first. `states` counts sealed entries; None: there is no lease."""
+    """What a device is asked first. `states` counts sealed entries: `held` are those that the server
+    holds and refused, beside the receipted ones. No `lease_left_s`: there is no lease.
+    """
 
     device: str
     area: str
@@ -506,6 +508,10 @@ class Store(Drafts, Shelf, Outbox):
             )
             states = dict.fromkeys(STATES, 0)
             states.update(self._all("SELECT state, count(*) FROM outbox GROUP BY state"))
+            (held,) = self._one(
+                "SELECT count(*) FROM outbox WHERE state = 'receipted' AND why != ''"
+            )
+            states["receipted"], states["held"] = states["receipted"] - held, held
             (drafts,) = self._one("SELECT count(*) FROM drafts")
             (left,) = self._one("SELECT count(*) FROM attachments WHERE sent < size")
             (records,) = self._one(_RECORDS_HERE)

@@ -392,7 +392,9 @@ def _refused(
         why = f"{told.get('title', 'refused')}. {told.get('way_out', '')}".strip()
     for fault in one.get("faults", ())[:5]:
         why += f" {fault['path']}: {fault['reason']}."
-    if not held:
+    if held:
+        store.refused_though_held(counter, why)
+    else:
         store.mark([counter], "refused", why=why)
     body = {"counter": counter, "label": mine.label, "form": mine.form, "why": why, "held": held}
     store.put_notice(f"refused {mine.hash}", "refused", body, now_ms=now_ms)
@@ -879,7 +881,9 @@ class Run:
         for one in told.get("list", ()):
             self._form(one)
         with self._store.transaction():
-            self._store.retire_forms(str(one["form"]) for one in told.get("list", ()))
+            self._store.retire_forms(
+                (str(one["form"]), str(one["version"])) for one in told.get("list", ())
+            )
             self._store.keep("forms_digest", str(told.get("digest", "")))
 
     def _form(self, one: dict[str, Any]) -> None:

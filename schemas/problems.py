@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,6 +171,18 @@ _KINDS = (
         "Nothing was taken; copy the file again.",
     ),
     Kind("bundle-foreign", 422, "The bundle is for another server", "Take it to that server."),
+    Kind(
+        "bundle-astray",
+        422,
+        "This file is not for here",
+        "What a device wrote goes to sync-server take, its receipts to field-agent take there.",
+    ),
+    Kind(
+        "reply-foreign",
+        422,
+        "The receipts are not for this device",
+        "Look for the file that came back for this device's own bundle.",
+    ),
     # Backups.
     Kind(
         "backup-unfit",
@@ -220,3 +237,13 @@ class Refused(Exception):
     def __init__(self, code: str, detail: str = "") -> None:
         self.problem = Problem(code, detail)
         super().__init__(self.problem.sentence())
+
+
+@contextmanager
+def at(place: str) -> Iterator[None]:
+    """A refusal from inside names `place` too, such as the file that a person gave."""
+    try:
+        yield
+    except Refused as error:
+        detail = f"{place}: {error.problem.detail}" if error.problem.detail else place
+        raise Refused(error.problem.code, detail) from error

@@ -43,7 +43,7 @@ def take(desk: Desk, source: BinaryIO, out: BinaryIO) -> list[dict[str, Any]]:
     if reader.opening.kind == BUNDLE:
         return [_take_one(desk, reader, out)]
     if reader.opening.kind != RELAY:
-        raise Refused("malformed", "this is a reply, to be carried back to its device")
+        raise Refused("bundle-astray", "it holds receipts, to be carried back to a device")
     if reader.signature != bytes(64):
         raise Refused("bundle-cut", "a relay ends otherwise")
     writer = Writer(out, RELAY, {"made": desk.now_ms()})
@@ -68,12 +68,12 @@ def _row(device: str, **more: Any) -> dict[str, Any]:
 def _take_one(desk: Desk, reader: Reader, out: BinaryIO) -> dict[str, Any]:
     header = reader.opening.header
     if reader.opening.kind != BUNDLE:
-        raise Refused("malformed", "not a device's bundle")
+        raise Refused("bundle-astray", "not a device's bundle")
     if header.get("server") != desk.keys.fingerprint:
         raise Refused("bundle-foreign", f"server {str(header.get('server'))[:16]}")
     device = desk.store.read(lambda tx: enrol.find(tx, str(header.get("device"))))
     if not verify(device.key, reader.signature, bundle_bytes(reader.sha256)):
-        raise Refused("signature-wrong", f"the bundle of {device.device}")
+        raise Refused("bundle-cut", f"it is not as {device.device} signed it")
     opening = _reply_header(desk, device, reader.sha256)
     writer = Writer(out, REPLY, opening)
     if device.revoked_ms:

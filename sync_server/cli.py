@@ -542,12 +542,13 @@ def take_up_command(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def take(ctx: click.Context, file: Path, receipts: Path | None, as_json: bool) -> None:
     """Take a bundle, or a relay of many, in. Writes the receipts file to carry back."""
+    from schemas.problems import at
     from sync_server.bundles import take as act
 
     back = receipts or file.with_name(file.name + ".receipts")
     fresh = back.with_name(back.name + ".part")
     try:
-        with file.open("rb") as source, fresh.open("w+b") as out:
+        with file.open("rb") as source, fresh.open("w+b") as out, at(str(file)):
             rows = act(desk_of(ctx), source, out)
         fresh.replace(back)
     finally:
@@ -590,11 +591,14 @@ def relay(tray: Path, sticks: tuple[Path, ...], url: str, out: Path | None, as_j
             rows = work.pass_on(carried, url, sleep=time.sleep)
         except work.NoWay as error:
             trouble = str(error)
+    came = sum(1 for one in rows if not one.problem)
     rows = [*work.collect(carried, sticks), *(one for one in rows if one.problem)]
     show([asdict(one) for one in rows], ("device", "state", "file", "problem"), json_too=as_json)
     if out:
         count = work.write(carried, out, made_ms=int(clock().timestamp() * 1000))
         say(f"{count} bundles in {out}: sync-server take it, and give its receipts to this command")
+    if came:
+        say(f"Receipts came for {came} bundles; give the sticks to this command to put them there")
     say(f"{len(carried.waiting())} bundles wait in {tray}")
     if trouble:
         say(trouble)
@@ -616,14 +620,11 @@ def recover(ctx: click.Context, file: Path, drafts: Path | None, as_json: bool) 
 
     `received` counts what is new here, `known` what the server had already.
     """
-    from schemas.problems import Refused
+    from schemas.problems import at
     from sync_server.recover import recover as act
 
-    try:
-        with file.open("rb") as source:
-            found = act(desk_of(ctx), source)
-    except Refused as error:
-        raise Refused(error.problem.code, f"{file}: {error.problem.detail}") from error
+    with file.open("rb") as source, at(str(file)):
+        found = act(desk_of(ctx), source)
     if drafts and found.drafts:
         drafts.mkdir(mode=0o700, parents=True, exist_ok=True)
         for name, data in found.drafts.items():

@@ -168,7 +168,8 @@ def pass_on(tray: Tray, url: str, *, sleep: Callable[[float], None]) -> list[Fou
             _keep(tray, Reader(io.BytesIO(reply)), reply)
             done.append(Found(file.name, device, "receipts here"))
         except Refused as error:
-            done.append(Found(file.name, device, "waits", error.problem.sentence()))
+            why = f"{error.problem.sentence()} It stays in the tray until someone deletes it."
+            done.append(Found(str(file), device, "waits", why))
     return done
 
 
@@ -226,9 +227,9 @@ class _Upload:
         self._fails += 1
         self._piece = max(PIECE_MIN, self._piece // 4)
         if self._fails >= (PATIENCE if self._met else PATIENCE_UNMET):
-            raise NoWay(
-                f"{self._where.partition('/sync/')[0]} does not answer ({error})"
-            ) from error
+            where, why = self._where.partition("/sync/")[0], getattr(error, "reason", error)
+            told = f"{where} does not answer ({getattr(why, 'strerror', '') or why})"
+            raise NoWay(f"{told}. Nothing is lost: give the same command again") from error
         self._sleep(min(30.0, 0.1 * 2.0**self._fails))
 
     def _ask(

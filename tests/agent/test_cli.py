@@ -154,7 +154,31 @@ def test_a_bundle_brings_the_same_receipts_as_a_network(field):
     cut.write_bytes(Path(str(bundle) + ".back").read_bytes()[:-10])
     ran = field.agent("take", str(cut))
     assert ran.returncode == 1
-    assert "cut short" in ran.stderr
+    assert f"cut short or damaged ({cut}: it ends" in ran.stderr
+    ran = field.agent("take", str(bundle))
+    assert ran.returncode == 1
+    assert "goes to sync-server take" in ran.stderr
+
+
+def test_what_a_copied_device_sent_is_held_and_reads_as_refused_with_the_reason(field):
+    shutil.copytree(field.folder / "device", field.folder / "twin")
+    numbers = []
+    for home, number in (("device", 4), ("twin", 5)):
+        done = field.agent("register", FORM, "--answers", answers(number), "--json", home=home)
+        numbers.append(json.loads(done.stdout)["number"])
+        assert field.agent("sync", home=home).returncode == 0
+    assert numbers[0] == numbers[1]
+    assert field.agent("sync", home="twin").stdout == "Synced. Nothing new.\n"
+    (held,) = json.loads(field.agent("list", "--state", "refused", "--json", home="twin").stdout)
+    assert held["number"] == numbers[0]
+    assert "Someone must look" in held["why"]
+    status = json.loads(field.agent("status", "--json", home="twin").stdout)
+    assert (status["refused"], status["waiting"]) == (1, 0)
+    assert field.told("list", "--state", "refused") == []
+    # The officer reads the same sentence.
+    waiting = json.loads(field.office("review", "list", "--json"))
+    shown = [field.office("review", "show", one["subject"]) for one in waiting]
+    assert [text.count("Two different submissions carry") for text in shown].count(1) == 1
 
 
 @pytest.mark.parametrize("listing", LISTINGS)

@@ -580,6 +580,13 @@ def test_a_batch_is_stored_before_its_first_try_and_stays_until_its_reply(tablet
     assert tablet.store.receipt_of(1) == {"sig": "x"}
     assert tablet.store.receipt_of(2) is None
     assert tablet.store.status(now_ms=NOW).unsent == 1
+    tablet.store.refused_though_held(1, "age is missing")
+    tablet.store.refused_though_held(2, "no receipt speaks of this one")
+    # The same receipt comes again, as by a bundle and then the network.
+    assert tablet.store.receipt(1, tablet.store.finished(1).hash, {"sig": "x"})
+    assert [one.why for one in tablet.store.outbox()] == ["age is missing", "late news", ""]
+    counted = tablet.store.status(now_ms=NOW).states
+    assert (counted["receipted"], counted["held"], counted["refused"]) == (0, 1, 1)
     with pytest.raises(ValueError, match="none of"):
         tablet.store.mark([1], "lost")
 
@@ -682,8 +689,11 @@ def test_a_new_version_is_begun_and_the_old_one_can_still_be_finished(tablet):
     assert tablet.store.missing_media() == []
     tablet.store.retire_forms([])
     assert tablet.store.forms() == []
-    tablet.store.retire_forms(["household"])
+    tablet.store.retire_forms([("household", "4")])
     assert tablet.store.forms() == [newer]
+    # The office goes back to what it published before.
+    tablet.store.retire_forms([("household", "3")])
+    assert tablet.store.forms() == [HOUSEHOLD]
     assert layout.parse(tablet.store.envelope(tablet.finish("e1").counter)).header.version == "3"
     for missing in (lambda: tablet.store.form("no"), lambda: tablet.store.media("00")):
         with pytest.raises(Missing):

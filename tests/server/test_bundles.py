@@ -146,6 +146,12 @@ def test_another_servers_bundle_says_where_it_belongs(desk, tablet):
         taken(desk, bundle(tablet, [], server="0" * 64))
 
 
+def test_receipts_that_lie_beside_a_bundle_are_sent_to_their_device(desk, tablet):
+    _, back = taken(desk, bundle(tablet, [tablet.seal()]))
+    with pytest.raises(Refused, match="receipts to field-agent take"):
+        taken(desk, back)
+
+
 def relayed(*inside: bytes) -> bytes:
     out = io.BytesIO()
     writer = Writer(out, RELAY, {"made": 1})
@@ -168,7 +174,8 @@ def test_a_relay_carries_many_and_one_damaged_keeps_none_of_the_others_out(
         ("", 0),
         (other.device, 1),
     ]
-    assert "signature" in rows[1]["problem"]
+    assert f"not as {other.device} signed it" in rows[1]["problem"]
+    assert "copy the file again" in rows[1]["problem"]
     reader = Reader(io.BytesIO(back))
     assert reader.opening.kind == RELAY
     replies = [data for kind, data in reader.frames() if kind == WHOLE]

@@ -8,6 +8,8 @@ import pytest
 
 from field_agent import sync, transport
 from schemas.problems import Refused
+from sync_server.publish import publish
+from tests.server.field import form
 from tests.sync.world import Office, Tablet, Wire
 
 
@@ -111,3 +113,24 @@ def test_who_watches_ends_when_the_server_will_not_have_the_device():
 
     with pytest.raises(Refused):
         sync.watch(once, sleep=lambda _: None, luck=lambda: 0.5, say=lambda *_: None)
+
+
+def test_the_form_that_is_begun_is_the_one_the_office_names_though_another_came_later(
+    tablet, tmp_path
+):
+    office = tablet.office
+    (tmp_path / "copy").mkdir()
+
+    def publishes(version: str) -> str:
+        publish(office.desk, "visit.md", form(version), {})
+        assert tablet.sync().synced
+        return tablet.store.forms()[0].version
+
+    before = office.copy(tmp_path / "copy")
+    assert publishes("2") == "2"
+    # A fire: the office has its old copy again, publishes the third, and then the second anew.
+    office.put_back(before)
+    assert tablet.sync().synced
+    assert tablet.store.forms()[0].version == "1"
+    assert publishes("3") == "3"
+    assert publishes("2") == "2"
