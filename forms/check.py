@@ -33,6 +33,7 @@ _STRANGE = {
     "twice": "the form has this node once only",
     "foreign": "its namespace is none of the form's",
     "text": "it holds text beside its nodes",
+    "attribute": "the form has no such attribute",
 }
 _LUCKY = frozenset({"random", "uuid", "once", "property", "version", "randomize", "pulldata"})
 
@@ -77,6 +78,7 @@ def check(
         found.extend(judged.faults())
     except TooCostly as fault:
         return (*found, Fault("", "size", f"it cannot be judged: {fault}"))
+    found.extend(judged.unsaid(strange.unsaid))
     known = {fault.ref for fault in found}
     found.extend(fault for fault in judged.left_out(strange.lacking) if fault.ref not in known)
     if attachments is not None:
@@ -207,6 +209,14 @@ class Judged:
                 if node.relevant and not definition.children and not definition.is_attribute:
                     yield Fault(ref_of(node), "missing", "it is left out though it is relevant")
 
+    def unsaid(self, left_out: list[Cell]) -> Iterator[Fault]:
+        """Attributes that the form writes, as those that say what becomes of an entity."""
+        for node in left_out:
+            texts = self.form.fixed.get(node.defn)
+            if texts and node.relevant:
+                told = " or ".join(map(repr, sorted(texts)))
+                yield Fault(ref_of(node), "missing", f"it is left out; the form sets {told}")
+
     def _keeps(self, rule: Rule, node: Cell) -> bool:
         """Whether the value given stands, because no second working out would give it again:
         it hangs on luck, on a moment or on a list that is not known, or a person may have written
@@ -256,9 +266,17 @@ class Judged:
         several = node.defn.select in {"select", "rank"}
         chosen = node.text.split() if several else [node.text]
         return [
-            Fault(ref_of(node), "choice", f"{one!r} is not among the choices")
-            for one in chosen
-            if one not in known
+            *(
+                Fault(ref_of(node), "choice", f"{one!r} is not among the choices")
+                for one in chosen
+                if one not in known
+            ),
+            # Nobody can choose the same twice; who writes it deceives count-selected().
+            *(
+                Fault(ref_of(node), "choice", f"{one!r} is chosen more than once")
+                for one in dict.fromkeys(chosen)
+                if len(set(chosen)) < len(chosen) and chosen.count(one) > 1
+            ),
         ]
 
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from forms.sheets import Select, Sheets
     from forms.terms import Term
 
+PULLDATA_TAKES = 4
 INSTANCES_MAX = 10_000
 """As `forms.entry` has it: a repeat has no more instances."""
 
@@ -116,13 +117,17 @@ def _columns(sheets: Sheets, select: Select, media: Media) -> frozenset[str] | N
         if not lines:
             return None
         return frozenset(key for row in sheets["choices"] for key in row.cells)
-    data = media.get(select.source) if isinstance(media, Mapping) else None
-    if data is None or not select.source.endswith(".csv"):
+    if not isinstance(media, Mapping) or not select.source.endswith(".csv"):
         return None
+    return _heading(select.source, media) or None
+
+
+def _heading(file: str, media: Mapping[str, bytes]) -> frozenset[str]:
+    """The columns of a CSV; none where it is not at hand or cannot be read."""
     try:
-        return frozenset(heading_of(select.source, data))
+        return frozenset(heading_of(file, media[file]) if file in media else ())
     except BadMedia:
-        return None
+        return frozenset()
 
 
 def filters_by_nothing(sheets: Sheets, media: Media) -> Iterator[Problem]:
@@ -280,7 +285,7 @@ def nothing_asked(sheets: Sheets, _: Media) -> Iterator[Problem]:
 
 
 def strange_lists(sheets: Sheets, media: Media) -> Iterator[Problem]:
-    """A list's file with no rows, or with a column twice."""
+    """A list's file with no rows, with a column twice, or with a cell that nothing closes."""
     if not isinstance(media, Mapping):
         return
     told: set[str] = set()
@@ -300,6 +305,34 @@ def strange_lists(sheets: Sheets, media: Media) -> Iterator[Problem]:
             yield at_row(
                 row, f"{file} has the column {column or '(blank)'} twice: rename one of the two"
             )
+        if data.count(b'"') % 2:
+            yield at_row(
+                row,
+                f"{file} has a quotation mark without its other: the cell that it opens may hold "
+                "all the rows behind it; take it out, or write it twice inside a cell in quotes",
+            )
+
+
+def pulled_from_nothing(sheets: Sheets, media: Media) -> Iterator[Problem]:
+    """A column that pulldata() asks for, or searches by, and that its file does not have."""
+    if not isinstance(media, Mapping):
+        return
+    for _, row in named(sheets):
+        for heading in EXPRESSIONS:
+            term = read(row[heading]) if "pulldata" in row[heading] else None
+            for call in term.walk() if term is not None else ():
+                if call.name != "pulldata" or len(call.parts) != PULLDATA_TAKES:
+                    continue
+                source, *asked = (one.name if one.kind == "text" else "" for one in call.parts[:3])
+                file = source if source.endswith(".csv") else f"{source}.csv"
+                columns = _heading(file, media)
+                for column in dict.fromkeys(asked) if columns else ():
+                    if column and column not in columns:
+                        yield at_row(
+                            row,
+                            f"{heading}: {file} has no column {column}, so that it is always "
+                            f"blank{meant(column, columns)}",
+                        )
 
 
 DOUBTS: tuple[Callable[[Sheets, Media], Iterator[Problem]], ...] = (
@@ -315,5 +348,6 @@ DOUBTS: tuple[Callable[[Sheets, Media], Iterator[Problem]], ...] = (
     misspelt_appearances,
     nothing_asked,
     strange_lists,
+    pulled_from_nothing,
 )
 """Each mistake alone can be read, tested and argued with."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from forms.language import BadExpression, Scope, compile_expression
 from forms.language.functions.table import FUNCTIONS
-from forms.media import BadMedia, heading_of, rows
+from forms.media import BadMedia, heading_of, read_instance, rows
 from forms.sheets import BEGIN, END, REFERENCE, YES, at_row, files_of, named, select_of
 from forms.vocabulary import EXPRESSIONS, meant, near
 
@@ -217,19 +217,32 @@ def missing_files(sheets: Sheets, media: Media) -> Iterator[Problem]:
             )
 
 
+def _columns(file: str, data: bytes) -> tuple[str, ...] | None:
+    """The heading of a CSV that can be read; None for what can be read and has no heading."""
+    if not file.endswith(".csv"):
+        read_instance(file, data)
+        return None
+    columns = heading_of(file, data)
+    if not any(columns):
+        raise BadMedia(f"{file} has no heading: write the names of its columns into line 1")
+    next(iter(rows(file, data)), None)
+    return columns
+
+
 def unreadable_files(sheets: Sheets, media: Media) -> Iterator[Problem]:
     """A list whose file is no text, no table, or lacks the column that answers are kept in."""
     if not isinstance(media, Mapping):
         return
     for row, file in files_of(sheets):
         data = media.get(file)
-        if data is None or not file.endswith(".csv"):
+        if data is None:
             continue
         try:
-            columns = heading_of(file, data)
-            next(iter(rows(file, data)), None)
+            columns = _columns(file, data)
         except BadMedia as fault:
-            yield at_row(row, str(fault))
+            yield at_row(row, f"its list cannot be read: {fault}")
+            continue
+        if columns is None:
             continue
         select = select_of(row)
         if select is None or not select.from_file or select.source != file:

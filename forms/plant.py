@@ -27,9 +27,11 @@ class Strange:
     def __init__(self, form: Form) -> None:
         self.homes = form.homes
         self.found: list[tuple[str, str]] = []
-        """(ref, why), why being one of "unknown", "twice", "foreign" and "text"."""
+        """(ref, why), why being one of "unknown", "twice", "foreign", "text" and "attribute"."""
         self.lacking: list[Cell] = []
         """What stands, blank, for the nodes that are left out."""
+        self.unsaid: list[Cell] = []
+        """What stands, blank, for the attributes that are left out."""
 
 
 def plant(form: Form, root: Element, strange: Strange | None = None) -> Cell:
@@ -51,7 +53,7 @@ def plant(form: Form, root: Element, strange: Strange | None = None) -> Cell:
         for other in list(made.kids.get("meta", ())):
             remove(other)  # type: ignore[arg-type]
     if form.root.seed is not None:
-        _completed(made, form.root.seed, None if strange is None else strange.lacking)
+        _completed(made, form.root.seed, strange)
     return made
 
 
@@ -65,16 +67,16 @@ def _planted(
 ) -> Cell:
     if not definition.children:
         made = Cell(definition, element.text or "", parent)
-        if definition.attributes:
-            _labelled(made, element)
+        if element.attrib:
+            _labelled(made, element, strange)
         if len(element) and strange is not None:
             strange.found.extend(
                 (f"{ref_of(made)}/{local(kid)}", "unknown") for kid in kids(element)
             )
         return made
     made = Cell(definition, "", parent)
-    if definition.attributes:
-        _labelled(made, element)
+    if element.attrib:
+        _labelled(made, element, strange)
     by_name = definition.by_name
     children, table = made.children, made.kids
     if strange is not None and element.text and not element.text.isspace():
@@ -110,23 +112,31 @@ def _planted(
     return made
 
 
-def _labelled(node: Cell, element: Element) -> None:
-    """The attributes that the form knows."""
+def _labelled(node: Cell, element: Element, strange: Strange | None) -> None:
+    """The attributes that the form knows. Others are strange, save those that have a namespace or
+    stand at the root: servers write there what is theirs, and nobody reads it.
+    """
     known = node.defn.attributes
     for key, value in element.attrib.items():
-        attribute = known.get(str(key).rpartition("}")[2])
+        name = str(key)
+        attribute = known.get(name.rpartition("}")[2])
         if attribute is not None:
             node.attrs[attribute.name] = Cell(attribute, str(value), node)
+        elif strange is not None and node.parent is not None and not name.startswith("{"):
+            strange.found.append((f"{ref_of(node)}/@{name}", "attribute"))
 
 
-def _completed(node: Cell, seed: Seed, lacking: list[Cell] | None) -> None:
+def _completed(node: Cell, seed: Seed, strange: Strange | None) -> None:
     """Nodes that a submission leaves out (they were not relevant) are there again: as the form
-    begins, or blank, and noted as `lacking`, where it is only to be judged.
+    begins, or blank, and noted as `strange`, where it is only to be judged.
     """
     definition = seed.definition
+    lacking = None if strange is None else strange.lacking
     for attribute in definition.attributes.values():
         if attribute.name not in node.attrs:
-            node.attrs[attribute.name] = Cell(attribute, "", node)
+            node.attrs[attribute.name] = made = Cell(attribute, "", node)
+            if strange is not None:
+                strange.unsaid.append(made)
     for below in seed.children:
         inner = below.definition
         if inner.repeat is not None:
@@ -139,8 +149,8 @@ def _completed(node: Cell, seed: Seed, lacking: list[Cell] | None) -> None:
             if lacking is not None:
                 lacking.append(grown)
         elif inner.children or inner.attributes:
-            _completed(found[0], below, lacking)  # type: ignore[arg-type]
+            _completed(found[0], below, strange)  # type: ignore[arg-type]
     for inner in definition.children:
         if inner.repeat is not None and inner.template is not None:
             for one in node.kids.get(inner.name, ()):
-                _completed(one, inner.template, lacking)  # type: ignore[arg-type]
+                _completed(one, inner.template, strange)  # type: ignore[arg-type]

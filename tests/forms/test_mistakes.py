@@ -272,6 +272,25 @@ REFUSED = {
         "UTF-8",
         media={"places.csv": "name,label\na,é\n".encode("latin-1")},
     ),
+    "a list's file that is empty": at(FROM_FILE, "2 a", "no heading", media=places("")),
+    "a list's XML that is not closed": at(
+        survey("", "select_one_from_file places.xml|a|A"),
+        "2 a",
+        "places.xml",
+        media={"places.xml": b"<root><item><name>a</name>"},
+    ),
+    "a list's XML with entities": at(
+        survey("", "select_one_from_file places.xml|a|A"),
+        "2 a",
+        "places.xml",
+        media={"places.xml": b'<!DOCTYPE r [<!ENTITY a "b">]><root><item>&a;</item></root>'},
+    ),
+    "a list's GeoJSON that is none": at(
+        survey("", "select_one_from_file places.geojson|a|A"),
+        "2 a",
+        "places.geojson is no GeoJSON FeatureCollection",
+        media={"places.geojson": b'{"type": "Feature"}'},
+    ),
     "pulldata() from a file that is not there": at(
         survey("calculation", AGE, "calculate|a||pulldata('prices', 'p', 'k', ${age})"),
         "3 a",
@@ -426,6 +445,23 @@ WARNED = {
     ),
     "a list's file without rows": at(
         FROM_FILE, "2 a", "places.csv", "no rows", media=places("name,label\n")
+    ),
+    "a list's file with a quotation mark that nothing closes": at(
+        FROM_FILE, "2 a", "quotation mark", media=places('name,label\na,"A\nb,B\n')
+    ),
+    "a column to pull that the file has not": at(
+        survey("calculation", AGE, "calculate|a||pulldata('places', 'prize', 'name', ${age})"),
+        "3 a",
+        "calculation: places.csv has no column prize",
+        "is price meant?",
+        media=places("name,price\na,1\n"),
+    ),
+    "a column to search by that the file has not": at(
+        survey("calculation", AGE, "calculate|a||pulldata('places', 'price', 'nam', ${age})"),
+        "3 a",
+        "no column nam",
+        "is name meant?",
+        media=places("name,price\na,1\n"),
     ),
     "a list's file with a column twice": at(
         FROM_FILE, "2 a", "column label twice", media=places("name,label,label\na,A,B\n")

@@ -248,6 +248,12 @@ class Tamperer:
             if node.text and node.defn.select:
                 yield self.rewritten(element, "no_such_choice", "choice")
 
+    def choices_doubled(self) -> Iterator[Tampered]:
+        for element, node in self.leaves():
+            if node.text and node.defn.select == "select":
+                first = node.text.split()[0]
+                yield self.rewritten(element, f"{node.text} {first}", "choice")
+
     def choices_filtered_out(self) -> Iterator[Tampered]:
         """A choice that the list has, but not for these answers."""
         for element, node in self.leaves():
@@ -296,6 +302,21 @@ class Tamperer:
                 root, mine = self.copy(element)
                 mine.set("dataset", "other")
                 yield self.told(root, f"{ref_of(mine)}/@dataset", "calculate")
+
+    def attributes_added(self) -> Iterator[Tampered]:
+        """As one that makes an update of somebody else's record out of a new one."""
+        for element in self.elements():
+            if element.getparent() is not None and element.get("update") is None:
+                root, mine = self.copy(element)
+                mine.set("update", "1")
+                yield self.told(root, f"{ref_of(mine)}/@update", "unknown")
+
+    def attributes_taken_away(self) -> Iterator[Tampered]:
+        for element in self.elements():
+            if etree.QName(element).localname == "entity":
+                root, mine = self.copy(element)
+                del mine.attrib["dataset"]
+                yield self.told(root, f"{ref_of(mine)}/@dataset", "missing")
 
     def strangers_added(self) -> Iterator[Tampered]:
         for element in self.elements():
@@ -370,11 +391,14 @@ WAYS: tuple[Callable[[Tamperer], Iterator[Tampered]], ...] = (
     Tamperer.blanks_removed,
     Tamperer.types_wrong,
     Tamperer.choices_invented,
+    Tamperer.choices_doubled,
     Tamperer.choices_filtered_out,
     Tamperer.hidden_answers_given,
     Tamperer.calculations_changed,
     Tamperer.set_by_the_form_changed,
     Tamperer.attributes_changed,
+    Tamperer.attributes_added,
+    Tamperer.attributes_taken_away,
     Tamperer.strangers_added,
     Tamperer.strangers_in_an_answer,
     Tamperer.nodes_doubled,
