@@ -1026,12 +1026,15 @@ class Entry:
         if len(parts) == 1 and isinstance(parts[0], str):
             return parts[0]
         at = node.defn.path
-        return "".join(
-            part
-            if isinstance(part, str)
-            else self._told_of(self.form.output(part.expression, at), node)
-            for part in parts
-        )
+        try:
+            return "".join(
+                part
+                if isinstance(part, str)
+                else self._told_of(self.form.output(part.expression, at), node)
+                for part in parts
+            )
+        except RecursionError:
+            raise TooCostly("a text of the form shows itself, without an end") from None
 
     def _told_of(self, output: Compiled, node: Cell) -> str:
         """What stands for a value in a text; no number is nothing in Web Forms."""

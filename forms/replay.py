@@ -62,6 +62,13 @@ def _named(case: object) -> Any:
     return case.get("id") if isinstance(case, dict) else None
 
 
+def _as_text(value: object) -> str:
+    """As the Java peer reads a value: numbers and truths as they are written, all else as blank."""
+    if isinstance(value, str):
+        return value
+    return json.dumps(value) if isinstance(value, (bool, int, float)) else ""
+
+
 def _told(fault: Exception) -> str:
     return f"{type(fault).__name__}: {fault}"
 
@@ -148,7 +155,7 @@ class Run:
         elif operation in {"init", "new_instance"}:
             self.current = self._kind.start(form, self.context)
         elif operation == "set":
-            self._set(step["ref"], step.get("value") or "")
+            self._set(step["ref"], _as_text(step.get("value")))
         elif operation == "add_repeat":
             self._one_more(plain(step["ref"]))
         elif operation == "remove_repeat":

@@ -151,12 +151,19 @@ def iso_time(moment: datetime) -> str:
 # -- what a person answered
 
 
+_DIGITS_MAX = 20
+"""More than any whole number has that can be stored; Python reads no number of thousands."""
+
+
 def _as_int(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     text = text.strip()
     if dialect.casts_like_java:
         if not _INT.fullmatch(text):
             return ""
-        number = int(text)
+        digits = text.lstrip("+-").lstrip("0")
+        if len(digits) > _DIGITS_MAX:
+            return ""
+        number = int(digits or "0") * (-1 if text.startswith("-") else 1)
     else:
         found = _browser_float(text)
         if found is None:
@@ -168,7 +175,10 @@ def _as_int(text: str, dialect: Dialect, _zone: tzinfo) -> str:
 def _browser_float(text: str) -> float | None:
     """The number that a browser reads; None where there is none, or no end to it."""
     if _RADIX.fullmatch(text):
-        return float(int(text, 0))
+        try:
+            return float(int(text, 0))
+        except OverflowError:
+            return None
     if not _DECIMAL.fullmatch(text):
         return None
     number = float(text)

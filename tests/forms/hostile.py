@@ -179,6 +179,15 @@ HOSTILE: dict[str, tuple[Callable[[], object], str]] = {
         ),
         "BrokenForm: cycle",
     ),
+    "a text that shows itself": (
+        lambda: opened(
+            "<a/>",
+            lists='<itext><translation lang="en"><text id="x"><value><output '
+            "value=\"jr:itext('x')\"/></value></text></translation></itext>",
+            binds='<bind nodeset="/data/a" calculate="jr:itext(\'x\')"/>',
+        ),
+        "TooCostly: shows itself",
+    ),
     "a text doubled sixty times": (
         lambda: chained(60, "concat(/data/a{}, /data/a{})", "x" * 16),
         "TooCostly: 1,000,000 characters",

@@ -39,6 +39,29 @@ def value(of: Entry, ref: str) -> str:
 NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("answer", ["9" * 100_000, "-" + "9" * 5_000, "0x" + "f" * 5_000])
+def test_a_whole_number_of_thousands_of_digits_is_none(answer: str, dialect: str):
+    form = xform("<a/>", '<bind nodeset="/data/a" type="int"/>', '<input ref="/data/a"/>')
+    asked = entry(form, dialect)
+    asked.answer("/data/a", answer)
+    assert value(asked, "/data/a") == ""
+    asked.answer("/data/a", "0" * 5_000 + "7")
+    assert value(asked, "/data/a") == "7"
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"), [(5, "5"), (0, "0"), (2.5, "2.5"), (True, "true"), (None, ""), ([1], "")]
+)
+def test_a_replayed_value_may_be_a_number_or_a_truth_as_the_java_peer_reads_it(
+    said: object, taken: str
+):
+    form = xform("<a/>", "", '<input ref="/data/a"/>')
+    steps = [{"op": "init"}, {"op": "set", "ref": "/data/a", "value": said}]
+    told = replay({"id": "x", "form": form, "steps": steps}, COLLECT.name)["steps"][-1]
+    assert [one["value"] for one in told["state"]["nodes"] if one["ref"] == "/data/a"] == [taken]
+
+
 @given(NUMBERS)
 def test_a_number_written_in_either_way_is_still_that_number(number: float):
     assert float(java_double(number)) == number
