@@ -11,7 +11,7 @@ from werkzeug.serving import make_server
 
 from sync_server import docket, review
 from sync_server.web.app import create_app
-from tests.desk.conftest import made, office  # noqa: F401 - fixtures are found by their names
+from tests.desk.conftest import made, office, postgres  # noqa: F401 - fixtures are found by their names
 from tests.desk.office import PASSWORD, household
 
 if TYPE_CHECKING:
