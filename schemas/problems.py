@@ -111,14 +111,16 @@ _KINDS = (
         409,
         "Two different submissions carry the same place in this device's chain",
         "Someone must look: was the device restored from a copy, or are there two of it? It stays "
-        "out of the registry until it is returned and the household is registered again.",
+        "out of the registry until a supervisor releases it, or returns it and the household is "
+        "registered again.",
     ),
     Kind(
         "chain-broken",
         409,
         "The submission does not follow the one before it in this device's chain",
         "Someone must look: was the device restored from a copy, or are there two of it? It stays "
-        "out of the registry until it is returned and the household is registered again.",
+        "out of the registry until a supervisor releases it, or returns it and the household is "
+        "registered again.",
     ),
     Kind(
         "key-unknown",

@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from schemas.envelope import parse
 from schemas.problems import Problem
-from sync_server import inspection, intake, notices, officers, registry, review
+from sync_server import enrol, inspection, intake, notices, officers, registry, review
 from sync_server.officers import Declined
 from sync_server.store import intake_tables as t
 from sync_server.store.engine import as_bytes
@@ -52,6 +52,7 @@ class Submission:
     counter: int
     hash: str
     state: str
+    problem: str
     form: str
     version: str
     label: str
@@ -137,12 +138,26 @@ def subject_of(tx: Tx, area: str, subject: str) -> review.Subject:
 
 
 def ready(tx: Tx, area: str, subject: str) -> None:
-    """Raises Declined while any of the batch was not looked at: nobody can judge it yet."""
-    checking = sum(row.state == "received" for row in _rows(tx, area, subject))
+    """Raises Declined while any of the batch was not looked at, or is held and nobody judged it:
+    an approval would leave it out without a word.
+    """
+    rows = _rows(tx, area, subject)
+    checking = sum(row.state == "received" for row in rows)
     if checking:
         raise Declined(
             f"the batch is being checked: {checking} of its submissions are not opened yet; "
             "look again in a moment"
+        )
+    held = [row for row in rows if row.state == "held"]
+    if held:
+        named = "; ".join(f"{row.counter} ({Problem(row.problem).sentence()})" for row in held)
+        ways = [f"`review return {subject} --submission {held[0].counter} --comment ...`"]
+        forked = next((row for row in held if row.problem in inspection.FORKS), None)
+        if forked is not None:
+            ways.insert(0, f"`review release {subject} {forked.counter}`")
+        raise Declined(
+            f"held and not judged yet: submission {named}. Approved, the batch would go on without "
+            f"it: first {' or '.join(ways)}"
         )
 
 
@@ -166,6 +181,7 @@ def _submission(desk: Desk, row: Any) -> Submission:
         row.counter,
         row.hash,
         row.state,
+        row.problem,
         row.form,
         row.version,
         payload.label if payload else "",
@@ -258,6 +274,16 @@ def _tell(tx: Tx, desk: Desk, row: Any, comment: str, officer: str) -> None:
     notices.post(tx, desk, row.area, row.device, "returned", body)
 
 
+def _only(row: Any) -> tuple[Any, ...]:
+    at = t.submissions.c
+    return (
+        at.area == row.area,
+        at.device == row.device,
+        at.counter == row.counter,
+        at.hash == row.hash,
+    )
+
+
 def return_one(desk: Desk, officer: str, shown: review.Subject, counter: int, comment: str) -> None:
     """Gives one submission back to its device with a comment; the rest of the batch can go on.
 
@@ -278,16 +304,80 @@ def return_one(desk: Desk, officer: str, shown: review.Subject, counter: int, co
         for row in rows:
             if row.state == "returned":
                 continue
-            tx.execute(
-                update(t.submissions)
-                .where(
-                    t.submissions.c.area == row.area,
-                    t.submissions.c.device == row.device,
-                    t.submissions.c.counter == row.counter,
-                    t.submissions.c.hash == row.hash,
-                )
-                .values(state="returned")
-            )
+            tx.execute(update(t.submissions).where(*_only(row)).values(state="returned"))
             _tell(tx, desk, row, comment, officer)
 
     desk.store.transaction(work, lock=area)
+
+
+def release_one(
+    desk: Desk, officer: str, shown: review.Subject, reference: str, comment: str = ""
+) -> review.Standing:
+    """Lets one submission that is held as a fork of its device's chain go on: it is checked like
+    any other, and its batch is decided on as it is then. Named by its counter, instance id or hash.
+
+    The decision is signed and chained as all are. Raises Declined with the reason.
+    """
+    area, subject = shown.area, shown.id
+    device = subject.partition(":")[0]
+
+    def work(tx: Tx) -> review.Standing:
+        officers.acting(tx, officer, "supervisor", "approver")
+        batch = review.standing(tx, subject_of(tx, area, subject))
+        if batch.state not in {review.State.WAITING, review.State.PARTLY}:
+            raise Declined(f"the batch is {batch.state}: nothing of it can be released any more")
+        row = _fork(tx, area, subject, reference)
+        fork = review.Subject(
+            area,
+            "fork",
+            f"{device}:{row.counter}:{row.hash}",
+            batch.subject.author,
+            f"{batch.subject.author}: submission {row.counter}",
+            review.content_hash([row.counter, row.hash, row.problem]),
+        )
+        after = review.decide(
+            desk,
+            tx,
+            fork,
+            officer=officer,
+            verdict="approve",
+            comment=comment,
+            seen_content=fork.content,
+        )
+        if after.state is not review.State.APPROVED:
+            return after
+        # It waits to be checked again; whether its instance is known is asked anew.
+        tx.execute(
+            update(t.submissions)
+            .where(*_only(row))
+            .values(state="parked", problem="", instance_id="")
+        )
+        review.move(tx, fork, review.State.CARRIED_OUT)
+        return review.standing(tx, fork)
+
+    after = desk.store.transaction(work, lock=f"decisions/{area}")
+    known = desk.store.read(lambda tx: enrol.find(tx, device))
+    inspection.inspect(desk, known, parked=True)
+    return after
+
+
+def _fork(tx: Tx, area: str, subject: str, reference: str) -> Any:
+    """The held submission that `reference` names. Raises Declined if it cannot be released."""
+    rows = [
+        row
+        for row in _rows(tx, area, subject)
+        if reference in {str(row.counter), row.instance_id, row.hash}
+    ]
+    if not rows:
+        raise Declined(f"the batch has no submission {reference}: `review show` lists them")
+    held = [row for row in rows if row.state == "held"]
+    if not held:
+        raise Declined(f"submission {reference} is {rows[0].state}: only what is held is released")
+    if len(held) > 1:
+        raise Declined(f"{len(held)} are held at {reference}: name one by its instance id")
+    if held[0].problem not in inspection.FORKS:
+        raise Declined(
+            f"submission {reference}: {Problem(held[0].problem).sentence()}; it cannot be released, "
+            "only returned"
+        )
+    return held[0]

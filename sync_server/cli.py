@@ -879,6 +879,36 @@ def review_return(
     click.echo(f"submission {submission} was returned; the rest of the batch waits anew")
 
 
+@review.command("release")
+@click.argument("batch")
+@click.argument("submission")
+@officer_name
+@password_file
+@comment_option
+@click.pass_context
+def review_release(
+    ctx: click.Context,
+    batch: str,
+    submission: str,
+    officer: str,
+    password_file: Path | None,
+    comment: str,
+) -> None:
+    """Let a held submission go on (two devices restored from one copy): it is checked and decided
+    on with its BATCH. SUBMISSION is its number or its instance id.
+    """
+    from sync_server import batches, docket
+
+    desk = desk_of(ctx)
+    name = acting(desk, officer, password_file)
+    found = docket.show(desk, batch).subject
+    fork = batches.release_one(desk, name, found, submission, comment)
+    if fork.next:
+        click.echo(f"submission {submission} waits; next: {fork.next.name}, by {fork.next.role}")
+        return
+    click.echo(f"submission {submission} was released; the batch waits anew")
+
+
 @review.command("clashes")
 @as_json
 @click.pass_context

@@ -35,10 +35,15 @@ def subject_of(desk: Desk, tx: Tx, area: str, kind: str, subject: str) -> Subjec
 
 
 def _every(tx: Tx) -> list[tuple[str, str, str]]:
-    """(area, kind, id) of all subjects, batches that nobody has looked at included."""
+    """(area, kind, id) of all subjects, batches that nobody has looked at included.
+
+    A fork is decided on in its batch (`batches.release_one`).
+    """
     found = [(area, "batch", one) for area, one in batches.every(tx)]
     rows = tx.execute(
-        select(subjects).where(subjects.c.kind != "batch").order_by(subjects.c.made_ms)
+        select(subjects)
+        .where(subjects.c.kind.not_in(("batch", "fork")))
+        .order_by(subjects.c.made_ms)
     )
     return found + [(row.area, row.kind, row.subject) for row in rows]
 

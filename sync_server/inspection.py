@@ -306,7 +306,7 @@ def _settle(
         if here.get((at.counter, at.hash), "received") != found.state:
             continue  # Another process was first: its verdict stands.
         state, problem = judged.state, judged.problem
-        if found.problem in _FORKS:
+        if found.problem in FORKS:
             state, problem = "held", found.problem
         elif state in _ENTERS:
             if judged.instance_id in taken and not found.claimed:
@@ -357,7 +357,8 @@ def _settle(
     return states
 
 
-_FORKS = ("counter-forked", "chain-broken")
+FORKS = ("counter-forked", "chain-broken")
+"""Held for its place in the chain: a person can release it."""
 _ENTERS = ("checked", "parked")
 _OPENED = (
     "area",

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from sync_server.store.engine import Tx
 
 OPEN, SETTLED = "open", "settled"
+FORK_DIGITS = 16
 MADE = re.compile(r"([0-9]{13})-[0-9a-f]{4}")
 
 
@@ -151,15 +152,16 @@ def fold_batch(desk: Desk, tx: Tx, area: str, subject: str) -> tuple[str, ...]:
     rows = tx.execute(
         select(s)
         .where(s.c.area == area, s.c.device == device, s.c.batch == batch, s.c.state == "checked")
-        .order_by(s.c.counter)
+        .order_by(s.c.counter, s.c.hash)
     ).all()
+    beside = _beside(tx, area, device, [row.counter for row in rows])
     changes: list[Change] = []
     for row in rows:
         payload = intake.opened(desk, row)
         xform = _xform(tx, payload.form, payload.version, payload.form_hash)
         claims = claims_of(xform, payload.xml.encode())
         origin = Origin(
-            Dot(row.device, row.counter),
+            _dot(row, forked=row.hash in beside),
             _author(tx, area, row.device),
             row.made,
             effective_ms(row.made, row.received_ms),
@@ -170,6 +172,24 @@ def fold_batch(desk: Desk, tx: Tx, area: str, subject: str) -> tuple[str, ...]:
         )
         changes += changes_of(claims, origin)
     return record_changes(desk, tx, area, changes, batch=subject)
+
+
+def _beside(tx: Tx, area: str, device: str, counters: list[int]) -> frozenset[str]:
+    """The hashes of those at these counters that lie beside the device's chain: of a copy of it."""
+    e = intake_tables.envelopes
+    found = tx.execute(
+        select(e.c.hash).where(
+            e.c.area == area, e.c.device == device, e.c.problem != "", e.c.counter.in_(counters)
+        )
+    )
+    return frozenset(found.scalars())
+
+
+def _dot(row: Any, *, forked: bool) -> Dot:
+    """The name of a submission's changes. Beside the chain the counter is, or may yet be, another's:
+    there the envelope's own hash tells them apart. No device's name holds a tilde.
+    """
+    return Dot(f"{row.device}~{row.hash[:FORK_DIGITS]}" if forked else row.device, row.counter)
 
 
 def _xform(tx: Tx, form: str, version: str, form_hash: str) -> bytes:

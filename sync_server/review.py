@@ -60,6 +60,7 @@ class Stage:
 # What holds until `set_policy` says otherwise; the numbers of later versions go up from these.
 POLICY: Mapping[str, tuple[Stage, ...]] = {
     "batch": (Stage(1, "check", "supervisor"), Stage(2, "confirm", "approver")),
+    "fork": (Stage(1, "release", "supervisor"),),
     "enrolment": (Stage(1, "confirm", "approver"),),
     "cycle": (Stage(1, "confirm", "approver"),),
     "payment": (Stage(1, "release", "finance"),),

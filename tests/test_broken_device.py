@@ -84,6 +84,18 @@ def test_of_two_devices_from_one_copy_the_second_is_held_for_a_person(journey: d
     assert "restored from a copy" in told
     assert [state for _, _, state in taken_in(journey)].count("checked") == 1
 
+    for subject in (one["subject"] for one in journey.listed("review", "list")):
+        if "held" not in journey.at_server("review", "show", subject):
+            continue
+        assert "review release" in journey.at_server(
+            "review", "approve", subject, *journey.officer("amina"), expect=1
+        )
+        journey.at_server("review", "release", subject, "1", *journey.officer("amina"))
+        journey.at_server("review", "release", subject, "1", *journey.officer("amina"), expect=1)
+        journey.at_server("review", "approve", subject, *journey.officer("amina"))
+
+    assert [state for _, _, state in taken_in(journey)] == ["checked", "checked"]
+
 
 def test_a_revoked_device_erases_its_key_at_the_next_contact(journey: demo.Journey):
     register(journey, "tablet", 1)

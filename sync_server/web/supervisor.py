@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 
-from sync_server import batches, cycle, docket, enrolment, officers, payout, registry
+from sync_server import batches, cycle, docket, enrolment, inspection, officers, payout, registry
 from sync_server.officers import Declined
 
 if TYPE_CHECKING:
@@ -179,6 +179,7 @@ def blueprint(desk: Desk) -> Blueprint:
         values: dict[str, Any] = {"standing": standing, "message": message}
         if one.kind == "batch":
             values["batch"] = batches.view(desk, one.area, one.id)
+            values["forks"] = inspection.FORKS
         elif one.kind == "enrolment":
             values["names"] = desk.store.read(
                 lambda tx: [
@@ -212,6 +213,18 @@ def blueprint(desk: Desk) -> Blueprint:
                 verdict,
                 comment=request.form.get("comment", ""),
                 seen_content=request.form.get("content", "-"),
+            )
+        except Declined as reason:
+            return shown_subject(subject, str(reason), 409)
+        return redirect(url_for("desk.look", subject=subject), 303)
+
+    @pages.post("/subjects/<subject>/release")
+    @signed_in("supervisor", "approver")
+    def release(subject: str) -> BaseResponse:
+        found = docket.show(desk, subject).subject
+        try:
+            batches.release_one(
+                desk, g.session.officer.name, found, request.form.get("submission", "")
             )
         except Declined as reason:
             return shown_subject(subject, str(reason), 409)
