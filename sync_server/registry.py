@@ -656,7 +656,14 @@ def _settle(
     )
     record_changes(desk, tx, area, [change], batch="settlement")
     tx.execute(update(t.clashes).where(of_clash).values(settled_by=officer))
-    body = {"record": record_id, "path": path, "value": value, "officer": officer}
+    body = {
+        "record": record_id,
+        "path": path,
+        "value": value,
+        "officer": officer,
+        "label": label(desk, tx, area, record_id),
+        "comment": f"{path}: {value or '(none)'}",
+    }
     notices.post(tx, desk, area, "", "settled", body)
     return clash
 

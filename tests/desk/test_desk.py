@@ -298,6 +298,12 @@ def test_a_clash_in_an_account_freezes_payments_until_a_person_settles_it(office
     pulled = [from_json(line.change) for page in told.pages for line in unpack_page(page)]
     assert pulled[-1].writes["payment_account"].value == "+25770001"
     assert len(pulled[-1].writes["payment_account"].replaces) == 2
+    *_, item = office.desk.store.read(
+        lambda tx: notices.since(tx, office.desk.at_rest, "north", "tab-1", 0, 100)
+    )
+    assert item["kind"] == "settled"
+    assert item["body"]["label"] == registry.find(office.desk, "")[0].label != ""
+    assert item["body"]["comment"] == "payment_account: +25770001"
 
 
 def test_a_clash_that_comes_after_the_approval_holds_the_payment_back(office):
