@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 from forms.choices import values
 from forms.entry import Changed, Entry, Fault, NoSuchNode
-from forms.instance import Cell, below, ref_of, remove
+from forms.instance import Cell, below, everything, ref_of, remove
+from forms.itext import BLANKS
 from forms.language import written
 from forms.twins import shared
 
@@ -157,6 +158,18 @@ class Mirror(Entry):
         """Answers of which nothing is left to write: to JavaRosa an answer all the same."""
         self._lists: dict[Control, tuple[object, list[Node]]] = {}
 
+    # -- beginnings
+
+    def _normalize(self) -> None:
+        """JavaRosa reads XML without the blanks around a value; of blanks alone nothing is left.
+        An entry that a device has kept comes back as it was instead.
+        """
+        if self._read_back:
+            for node in everything(self.root):
+                if not node.defn.is_attribute:
+                    node.text = node.text.strip(BLANKS)
+        super()._normalize()
+
     # -- working out
 
     def _give(self, node: Cell, text: str) -> None:
@@ -165,11 +178,14 @@ class Mirror(Entry):
         self._trigger(place_of(node))
 
     def answer(self, ref: str, value: str, *, keep_faulty: bool = True) -> Changed:
-        told = super().answer(ref, value, keep_faulty=keep_faulty)
         node = self.find(ref)
-        if not value:
-            self._hollow.discard(node)
-        elif not node.text and node.defn.type == "geopoint":
+        if not value and node in self._hollow:
+            # It was an answer, so that taking it away is an act that others follow.
+            self._start()
+            self._give(node, "")
+            self._changed_by_hand(node)
+        told = super().answer(ref, value, keep_faulty=keep_faulty)
+        if value and not node.text and node.defn.type == "geopoint":
             # The place that is 0 in all four is one, of which nothing is shown or written.
             self._hollow.add(node)
         return told

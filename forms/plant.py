@@ -5,7 +5,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from forms.instance import Cell, grow, insert, ref_of, remove
+from forms.instance import Cell, everything, grow, insert, ref_of, remove
 from forms.markup import XFORMS, kids, local
 
 if TYPE_CHECKING:
@@ -148,9 +148,20 @@ def _completed(node: Cell, seed: Seed, strange: Strange | None) -> None:
             insert(node, grown)
             if lacking is not None:
                 lacking.append(grown)
+            elif inner.relevant is not None:
+                _hidden(grown)
         elif inner.children or inner.attributes:
             _completed(found[0], below, strange)  # type: ignore[arg-type]
     for inner in definition.children:
         if inner.repeat is not None and inner.template is not None:
             for one in node.kids.get(inner.name, ()):
                 _completed(one, inner.template, strange)  # type: ignore[arg-type]
+
+
+def _hidden(node: Cell) -> None:
+    """What was left out was not relevant, and is not until its own rule finds otherwise: once()
+    in a rule that comes before that one sees no value there.
+    """
+    node.own_relevant = False
+    for one in everything(node):
+        one.relevant = False
