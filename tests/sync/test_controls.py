@@ -23,14 +23,14 @@ BATCHED = "    store.put_batch(made.batch, made.counters, now_ms=now_ms)\n"
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """What is done wrong, where, and which campaign says what then."""
+    """What is done wrong, where, and which campaign says what then: any of the words `found`."""
 
     name: str
     file: str
     edits: tuple[tuple[str, str], ...]
     campaign: str
     n: int
-    found: str
+    found: tuple[str, ...]
 
 
 UNDONE = """
@@ -59,7 +59,7 @@ MUTATIONS = (
         told_before_the_commit(0.2),
         "wire",
         12,
-        LOST,
+        (LOST,),
     ),
     Mutation(
         "acknowledge before a commit that takes its time",
@@ -67,7 +67,8 @@ MUTATIONS = (
         told_before_the_commit(0.5),
         "kills",
         100,
-        "has a receipt; the server holds None",
+        # Which of the two is seen first depends on what was killed.
+        ("has a receipt; the server holds None", LOST),
     ),
     Mutation(
         "mark as synced before the push",
@@ -75,7 +76,7 @@ MUTATIONS = (
         ((BATCHED, BATCHED + '    store.mark(made.counters, "receipted")\n'),),
         "wire",
         12,
-        LOST,
+        (LOST,),
     ),
 )
 
@@ -90,9 +91,9 @@ def test_what_would_lose_a_registration_is_found(mutation: Mutation, tmp_path: P
         assert source.count(before) == 1, f"this moved; tell the mutation where it is: {before}"
         source = source.replace(before, after)
     file.write_text(source, encoding="utf-8")
-    words = (mutation.campaign, "--n", str(mutation.n), "--seed", "5")
+    asked = (mutation.campaign, "--n", str(mutation.n), "--seed", "5")
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.campaigns", *words],
+        [sys.executable, "-m", "tests.campaigns", *asked],
         cwd=tmp_path,
         capture_output=True,
         text=True,
@@ -102,4 +103,4 @@ def test_what_would_lose_a_registration_is_found(mutation: Mutation, tmp_path: P
     )
     assert ran.returncode == 1, ran.stdout[-2000:] + ran.stderr[-2000:]
     assert "violation (seed 5)" in ran.stdout
-    assert mutation.found in ran.stdout
+    assert any(words in ran.stdout for words in mutation.found), ran.stdout[-2000:]
