@@ -10,6 +10,7 @@ from field_agent.belonging import Belonging
 from field_agent.database import told
 from field_agent.trouble import Missing
 from schemas.envelope import CHUNK, TAG
+from schemas.signing import ranges_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -91,7 +92,7 @@ class Outbox(Belonging):
         """Those that these entries need and that the server is not known to hold."""
         found = {
             row[0]: bytes(row[1])
-            for first, last in _ranges(counters)
+            for first, last in ranges_of(counters)
             for row in self._all(
                 "SELECT hash, data FROM openings WHERE held = 0 AND hash IN "
                 "(SELECT session FROM outbox WHERE counter BETWEEN ? AND ?) ORDER BY rowid",
@@ -112,7 +113,7 @@ class Outbox(Belonging):
     def openings_held(self, counters: Sequence[int], *, held: bool = True) -> None:
         """The server holds, or has lost, what opens these entries."""
         with self.transaction():
-            for first, last in _ranges(counters):
+            for first, last in ranges_of(counters):
                 self._write(
                     "UPDATE openings SET held = ?1 WHERE held != ?1 AND hash IN "
                     "(SELECT session FROM outbox WHERE counter BETWEEN ?2 AND ?3)",
@@ -141,7 +142,7 @@ class Outbox(Belonging):
     def envelopes(self, counters: Sequence[int]) -> list[bytes]:
         """The sealed bytes of several. Raises `Missing` where one of them was dropped."""
         found: list[bytes] = []
-        for first, last in _ranges(counters):
+        for first, last in ranges_of(counters):
             rows = self._all(
                 "SELECT data FROM envelopes WHERE counter BETWEEN ? AND ? ORDER BY counter",
                 (first, last),
@@ -182,7 +183,7 @@ class Outbox(Belonging):
         if state not in STATES:
             raise ValueError(f"{state} is none of {', '.join(STATES)}")
         with self.transaction():
-            for first, last in _ranges(counters):
+            for first, last in ranges_of(counters):
                 self._connection.execute(
                     "UPDATE outbox SET state = ?1, why = ?2 WHERE counter BETWEEN ?3 AND ?4 "
                     "AND state != 'receipted' AND (?5 = '' OR state = ?5)",
@@ -323,7 +324,7 @@ class Outbox(Belonging):
         with self.transaction():
             self._write(
                 "INSERT INTO batches VALUES (?, ?, ?, '')",
-                (batch, json.dumps(_ranges(counters)), now_ms),
+                (batch, json.dumps(ranges_of(counters)), now_ms),
             )
             self.mark(counters, "sent")
 
@@ -344,17 +345,6 @@ class Outbox(Belonging):
 
     def answer_batch(self, batch: str, reply: Mapping[str, Any]) -> None:
         self._write("UPDATE batches SET reply = ? WHERE batch = ?", (json.dumps(reply), batch))
-
-
-def _ranges(counters: Iterable[int]) -> list[tuple[int, int]]:
-    """The same counters as ranges, ends included."""
-    found: list[tuple[int, int]] = []
-    for counter in sorted(set(counters)):
-        if found and found[-1][1] == counter - 1:
-            found[-1] = (found[-1][0], counter)
-        else:
-            found.append((counter, counter))
-    return found
 
 
 def _counters(ranges: str) -> tuple[int, ...]:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from field_agent.store import Identity, SealedAttachment, Store
     from field_agent.transport import Answer, Wire
 
-UNSENT = ("pending", "sent")
 BATCH_MIN, BATCH_START, BATCH_MAX = 8 * 1024, 24 * 1024, 1024 * 1024
 # Where a link cuts is not known before it does, and what was under way is sent again: so no request
 # is much larger than this share of what has got through already.

@@ -13,8 +13,6 @@ class Dialect:
     adds_instance_id: a form without meta/instanceID is given one when it is opened.
     casts_like_java: stored numbers, times and booleans read as JavaRosa writes them.
     document_order: the choices of a multiple answer are kept in the order of the list.
-    clears_unoffered: a choice that the filter no longer offers is cleared at once, for all who
-        depend on it; else when the choices are next looked at, quietly.
     recalculates_on_same_value: giving the answer that is already there works out its dependents
         once more (which overwrites what a person typed over a calculated value).
     """
@@ -23,7 +21,6 @@ class Dialect:
     adds_instance_id: bool
     casts_like_java: bool
     document_order: bool
-    clears_unoffered: bool
     recalculates_on_same_value: bool
 
     @property
@@ -36,7 +33,6 @@ COLLECT = Dialect(
     adds_instance_id=False,
     casts_like_java=True,
     document_order=False,
-    clears_unoffered=False,
     recalculates_on_same_value=True,
 )
 WEBFORMS = Dialect(
@@ -44,7 +40,6 @@ WEBFORMS = Dialect(
     adds_instance_id=True,
     casts_like_java=False,
     document_order=True,
-    clears_unoffered=True,
     recalculates_on_same_value=False,
 )
 DIALECTS = {one.name: one for one in (COLLECT, WEBFORMS)}

@@ -78,6 +78,17 @@ def held_digest(held: Iterable[tuple[int, str]]) -> str:
     return hashlib.sha256(listed.encode()).hexdigest()
 
 
+def ranges_of(counters: Iterable[int]) -> list[tuple[int, int]]:
+    """The same counters as the ranges of a receipt: in order, ends included."""
+    found: list[tuple[int, int]] = []
+    for counter in sorted(set(counters)):
+        if found and found[-1][1] == counter - 1:
+            found[-1] = (found[-1][0], counter)
+        else:
+            found.append((counter, counter))
+    return found
+
+
 def receipt_bytes(
     *, server: str, epoch: str, area: str, device: str, batch: str, count: int, held: str
 ) -> bytes:

@@ -16,14 +16,14 @@ from sqlalchemy import bindparam, insert, select
 
 from schemas.envelope import Envelope, Payload, envelope_hash, parse
 from schemas.problems import Problem, Refused
-from schemas.signing import held_digest, receipt_bytes, text
+from schemas.signing import held_digest, ranges_of, receipt_bytes, text
 from sync_server import blobs, chain, openings
 from sync_server.checking import place
 from sync_server.store.engine import add_all, as_bytes, next_sequence
 from sync_server.store.intake_tables import batches, envelopes, submissions
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterable, Mapping, Sequence
+    from collections.abc import Container, Mapping, Sequence
 
     from sync_server.chain import Standing
     from sync_server.desk import Desk
@@ -261,7 +261,7 @@ def _answer(
         ]
     return {
         "epoch": epoch,
-        "held": ranges(counter for counter, _ in held),
+        "held": ranges_of(counter for counter, _ in held),
         "count": len(held),
         "digest": held_digest(held),
         "refused": told,
@@ -274,17 +274,6 @@ _CLAIMED = select(submissions.c.counter, submissions.c.hash).where(
     submissions.c.counter.between(bindparam("least"), bindparam("most")),
     submissions.c.problem == INSTANCE_KNOWN,
 )
-
-
-def ranges(counters: Iterable[int]) -> list[tuple[int, int]]:
-    """The same counters as ranges, ends included."""
-    found: list[tuple[int, int]] = []
-    for counter in sorted(set(counters)):
-        if found and found[-1][1] == counter - 1:
-            found[-1] = (found[-1][0], counter)
-        else:
-            found.append((counter, counter))
-    return found
 
 
 def receipted(desk: Desk, device: Device, batch: str, said: dict[str, Any]) -> Outcome:

@@ -38,10 +38,6 @@ def changes(parent: Node) -> bool:
     return parent.defn is not None
 
 
-def parent_of(node: Node) -> Node | None:
-    return node.parent
-
-
 def _ancestors(node: Node) -> list[Node]:
     """Nearest first."""
     found = []

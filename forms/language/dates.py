@@ -7,7 +7,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
-from forms.values import iso_datetime, parse_date, parse_time
+from forms.values import parse_date, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -171,7 +171,3 @@ def _week(day: date) -> int:
 
 def _sunday(day: date) -> date:
     return day - timedelta(days=(day.weekday() + 1) % 7)
-
-
-def iso(found: datetime) -> str:
-    return iso_datetime(found)

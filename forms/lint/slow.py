@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from forms.lint.desk import BIG_LIST, Finding, at
@@ -13,11 +12,6 @@ if TYPE_CHECKING:
 
     from forms.lint.desk import Desk, Use
     from forms.terms import Term
-
-
-def _list_searched(term: Term) -> str:
-    match = re.match(r"instance", term.name)
-    return term.name if match else ""
 
 
 def slow(desk: Desk) -> Iterator[Finding]:
