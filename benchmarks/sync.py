@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks.table import Row
-from field_agent import area, sync, transport, vault
+from field_agent import area, course, incoming, outgoing, sync, transport, vault
 from field_agent.register import Desk, Interview, fill
 from field_agent.store import Identity, Store
 from schemas.messages import unpack_reply
@@ -161,10 +161,10 @@ class Device:
     store: Store
     home: Path
 
-    def run(self, port: int) -> sync.Outcome:
+    def run(self, port: int) -> course.Outcome:
         return self.timed(port)[0]
 
-    def timed(self, port: int) -> tuple[sync.Outcome, float]:
+    def timed(self, port: int) -> tuple[course.Outcome, float]:
         """A sync, and how long it was until every receipt was in hand, durable on both sides."""
         wires: list[transport.Http] = []
 
@@ -174,7 +174,7 @@ class Device:
 
         begun, receipted = time.perf_counter(), 0.0
 
-        def tell(now: sync.Progress) -> None:
+        def tell(now: course.Progress) -> None:
             nonlocal receipted
             # It is told after the receipts of a batch were stored.
             if not receipted and now.records == now.records_all:
@@ -182,7 +182,7 @@ class Device:
 
         try:
             outcome = sync.Run(
-                sync.Means(
+                course.Means(
                     self.store,
                     link(),
                     now_ms=vault.clock_ms,
@@ -203,7 +203,7 @@ class Device:
         """Until the server has opened and checked everything of this device."""
         wire = transport.Http(f"http://127.0.0.1:{port}")
         link = sync.link_of(self.store, wire, vault.clock_ms)
-        asked = sync.prepare(
+        asked = outgoing.prepare(
             self.store, new_id=str, now_ms=vault.clock_ms(), most=1, page=1024, bring=False
         )
         while unpack_reply(link.ask("POST", transport.ROUND, asked.body).body).checking:
@@ -264,7 +264,7 @@ class Ours:
             reply.epoch,
         )
         store.enrol(who, [], lease_s=0, now_ms=vault.clock_ms())
-        sync.take_keys(store, reply.keys)
+        incoming.take_keys(store, reply.keys)
         made = Device(store, home)
         made.run(self.port)
         return made
@@ -411,7 +411,7 @@ class Ours:
         while len(ready) * 50 < count:
             counters = [one.counter for one in store.outbox(states=("pending",), limit=50)]
             store.put_batch(f"b{len(ready)}", counters, now_ms=now())
-            one = sync.prepare(
+            one = outgoing.prepare(
                 store, new_id=str, now_ms=now(), most=1, page=1024, but=frozenset({"", *made})
             )
             made.add(one.batch)
@@ -419,7 +419,7 @@ class Ours:
         spent: list[float] = []
         begun = time.perf_counter()
 
-        def send(some: list[sync.Outgoing]) -> None:
+        def send(some: list[outgoing.Outgoing]) -> None:
             link = sync.link_of(store, transport.Http(f"http://127.0.0.1:{self.port}"), now)
             for one in some:
                 at = time.perf_counter()

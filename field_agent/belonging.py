@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from field_agent.database import Database
 from field_agent.lease import Lease
-from field_agent.trouble import Busy, LeaseEnded
+from field_agent.trouble import Busy, LeaseEnded, NotEnrolled
 from schemas.envelope import SealingKey
 
 if TYPE_CHECKING:
@@ -101,6 +101,15 @@ class Belonging(Database):
             "SELECT device, area, server_url, fingerprint, server_key, epoch, about FROM identity"
         )
         return None if not row[0] else Identity(*(*row[:6], json.loads(row[6])))
+
+    def owner(self) -> Identity:
+        """Raises `NotEnrolled`."""
+        found = self.identity
+        if found is None:
+            raise NotEnrolled(
+                "this device belongs to no server yet: field-agent enrol URL --code CODE"
+            )
+        return found
 
     def enrol(
         self, identity: Identity, sealing: Sequence[SealingKey], *, lease_s: int, now_ms: int

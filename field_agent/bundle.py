@@ -7,17 +7,13 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from field_agent.course import Outcome
 from field_agent.files import private_file, sync_folder
+from field_agent.incoming import take
+from field_agent.outgoing import Outgoing, prepare
+from field_agent.rounds import BATCH_MAX
 from field_agent.seal import verify
 from field_agent.store import Form
-from field_agent.sync import (
-    BATCH_MAX,
-    Outcome,
-    Outgoing,
-    enrolled,
-    prepare,
-    take,
-)
 from field_agent.trouble import Missing
 from schemas import bundle as layout
 from schemas.messages import unpack_reply
@@ -50,7 +46,7 @@ def pack(store: Store, file: Path, *, new_id: Callable[[], str], now_ms: int) ->
 
     Raises `NotEnrolled`, `DiskFull`, OSError.
     """
-    who = enrolled(store)
+    who = store.owner()
     fresh = file.with_name(file.name + ".part")
     with private_file(fresh) as out:
         header = {"device": who.device, "area": who.area, "server": who.fingerprint, "made": now_ms}
@@ -121,7 +117,7 @@ def take_file(store: Store, file: Path, *, now_ms: int) -> Taken:
 
 
 def _from_relay(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
-    who = enrolled(store)
+    who = store.owner()
     for kind, content in reader.frames():
         if kind == layout.WHOLE:
             inner = layout.Reader(io.BytesIO(content))
@@ -134,7 +130,7 @@ def _from_relay(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
 
 
 def _reply(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
-    who, head = enrolled(store), reader.opening.header
+    who, head = store.owner(), reader.opening.header
     if reader.opening.kind != layout.REPLY:
         raise Refused("bundle-astray", "a device wrote it")
     if head.get("server") != who.fingerprint or head.get("device") != who.device:

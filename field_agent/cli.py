@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, tzinfo
 
+    from field_agent.course import Outcome, Progress
     from field_agent.register import Desk
     from field_agent.store import Finished, Store
-    from field_agent.sync import Outcome, Progress, Run
+    from field_agent.sync import Run
     from field_agent.vault import Vault
 
 DONE, REFUSED, MISUSE = 0, 1, 2
@@ -223,8 +224,8 @@ def enrol(device: Device, url: str | None, code: str | None, file: Path | None, 
     Choose a passphrase of at least 8 letters. There is no way into the device without it.
     """
     from field_agent import transport, vault
+    from field_agent.incoming import take_keys
     from field_agent.store import Identity, Store
-    from field_agent.sync import take_keys
     from schemas.signing import fingerprint
     from schemas.ticket import Ticket
 
@@ -638,8 +639,8 @@ def sync(device: Device, *, watch: bool, as_json: bool) -> None:
     """Send what is finished, fetch what is new. Can be cut anywhere and run again."""
     import time
 
-    from field_agent import sync as work
     from field_agent.transport import Unreachable
+    from field_agent.watch import watch as keep_on
 
     with device.open(for_contact=True) as store:
         screen = Screen(quiet=as_json)
@@ -669,21 +670,22 @@ def sync(device: Device, *, watch: bool, as_json: bool) -> None:
             else:
                 _tell(told, as_json=as_json, in_a_line=True)
 
-        work.watch(once, sleep=time.sleep, luck=luck, say=say)
+        keep_on(once, sleep=time.sleep, luck=luck, say=say)
 
 
 def run_of(store: Store, tell: Callable[[Progress], None]) -> Run:
     """One sync over the network, told time, ids and luck by this command."""
     import time
 
-    from field_agent import sync as work
+    from field_agent.course import Means
+    from field_agent.sync import Run, link_of
     from field_agent.transport import Http
     from field_agent.vault import clock_ms
 
-    who = work.enrolled(store)
-    link = work.link_of(store, Http(who.server_url), clock_ms)
-    return work.Run(
-        work.Means(
+    who = store.owner()
+    link = link_of(store, Http(who.server_url), clock_ms)
+    return Run(
+        Means(
             store,
             link,
             now_ms=clock_ms,
@@ -692,7 +694,7 @@ def run_of(store: Store, tell: Callable[[Progress], None]) -> Run:
             luck=luck,
             sleep=time.sleep,
             tell=tell,
-            beside=lambda: work.link_of(store, Http(who.server_url), clock_ms),
+            beside=lambda: link_of(store, Http(who.server_url), clock_ms),
         )
     )
 

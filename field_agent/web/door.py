@@ -27,9 +27,10 @@ from schemas.problems import Refused
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from field_agent.course import Outcome, Progress
     from field_agent.register import Desk
     from field_agent.store import Store
-    from field_agent.sync import Outcome, Progress, Run
+    from field_agent.sync import Run
 
 COOKIE = "field-agent"
 FILE_MAX = 64 * 1024 * 1024

@@ -328,9 +328,9 @@ _PHOTOS = (2_000, 20_000, 90_000)
 
 def _means(tablet: Tablet, port: int):
     """As the command makes it: two lines to the server, and short patience."""
-    from field_agent import sync
+    from field_agent import course
 
-    return sync.Means(
+    return course.Means(
         tablet.store,
         _link(tablet, port),
         now_ms=tablet.now_ms,

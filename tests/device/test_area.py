@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from conflict import EXISTS, YES, Change, Dot, Write, fold, live_dots, to_json
-from field_agent import area, sync
+from field_agent import area, incoming
 from field_agent.area import Unreadable
+from field_agent.course import Outcome
+from field_agent.outgoing import Outgoing
 from field_agent.store import Identity, Store
-from field_agent.sync import Outcome, Outgoing
 from field_agent.trouble import Missing
 from schemas.frames import MAX_MESSAGE, squeeze
 from schemas.messages import RoundReply
@@ -60,7 +61,7 @@ def pull(store: Store, *pages: Page, cursor: str = "c", **more) -> Outcome:
     outcome = Outcome()
     told = {"area": "north", "time_ms": NOW, "epoch": "e1", "lease_s": 0, **more}
     reply = RoundReply(cursor=cursor, pages=pages, **told)
-    sync.take(store, reply, Outgoing(b"", "", (), 0), outcome, now_ms=NOW)
+    incoming.take(store, reply, Outgoing(b"", "", (), 0), outcome, now_ms=NOW)
     return outcome
 
 

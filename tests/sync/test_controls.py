@@ -72,7 +72,7 @@ MUTATIONS = (
     ),
     Mutation(
         "mark as synced before the push",
-        "field_agent/sync.py",
+        "field_agent/outgoing.py",
         ((BATCHED, BATCHED + '    store.mark(made.counters, "receipted")\n'),),
         "wire",
         12,

@@ -7,7 +7,7 @@ import time
 import pytest
 from flask import Flask
 
-from field_agent import sync, transport
+from field_agent import course, sync, transport
 from tests.serving import serving
 from tests.sync.links import Link, served
 from tests.sync.world import Office, Tablet
@@ -16,7 +16,7 @@ from tests.sync.world import Office, Tablet
 class Afar(Tablet):
     """A tablet whose wire is HTTP through a link; it is enrolled at the office's desk."""
 
-    def through(self, port: int) -> sync.Outcome:
+    def through(self, port: int) -> course.Outcome:
         wires: list[transport.Http] = []
 
         def link() -> transport.Link:
@@ -26,7 +26,7 @@ class Afar(Tablet):
         steady = time.monotonic
         try:
             return sync.Run(
-                sync.Means(
+                course.Means(
                     self.store,
                     link(),
                     now_ms=self.now_ms,
@@ -56,7 +56,7 @@ def tablet(office, tmp_path):
     made.store.close()
 
 
-def through(office: Office, tablet: Afar, **link) -> tuple[sync.Outcome, Link]:
+def through(office: Office, tablet: Afar, **link) -> tuple[course.Outcome, Link]:
     with served(office.desk) as port:
         made = Link(port, **link)
         with made.running() as near:

@@ -6,7 +6,8 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from field_agent import sync, transport
+from field_agent import blobs, transport, watch
+from field_agent.course import Outcome
 from schemas.problems import Refused
 from sync_server.publish import publish
 from tests.server.field import form
@@ -65,29 +66,29 @@ def test_a_file_is_known_on_the_line_by_its_hash_alone(tablet):
 
 def test_pieces_become_as_small_as_8_kib_where_nothing_larger_comes_through(tablet):
     tablet.finish(file=60_000)
-    tablet.wire.most = sync.CHUNK_MIN
-    assert sync.CHUNK_MIN == 8 * 1024
+    tablet.wire.most = blobs.CHUNK_MIN
+    assert blobs.CHUNK_MIN == 8 * 1024
     assert tablet.sync().synced
     pieces = [size for method, _, size in tablet.wire.got if method == "PATCH"]
-    assert max(pieces) == sync.CHUNK_MIN
+    assert max(pieces) == blobs.CHUNK_MIN
     # What came through once was not sent again.
     assert sum(pieces) == sum(one.size for one in tablet.store.attachments(unsent=False))
     tablet.check_done()
 
 
 def test_who_watches_asks_ever_more_rarely_and_soon_again_when_the_server_is_back():
-    here, gone = sync.Outcome(receipts=1), transport.Unreachable("nobody there", met=False)
-    told = [gone] * 12 + [here, sync.Outcome()]
+    here, gone = Outcome(receipts=1), transport.Unreachable("nobody there", met=False)
+    told = [gone] * 12 + [here, Outcome()]
     pauses: list[float] = []
 
-    def once() -> sync.Outcome:
+    def once() -> Outcome:
         found = told.pop(0)
         if isinstance(found, Exception):
             raise found
         return found
 
-    def watch(luck: float) -> None:
-        sync.watch(
+    def keep_on(luck: float) -> None:
+        watch.watch(
             once,
             sleep=pauses.append,
             luck=lambda: luck,
@@ -95,24 +96,24 @@ def test_who_watches_asks_ever_more_rarely_and_soon_again_when_the_server_is_bac
             go_on=lambda: bool(told),
         )
 
-    watch(0.5)
+    keep_on(0.5)
     assert pauses[:3] == [10.0, 20.0, 40.0]
-    assert pauses[11] == sync.WATCH_S_MAX
-    assert pauses[12:] == [sync.WATCH_S_MIN, 2 * sync.WATCH_S_MIN]
+    assert pauses[11] == watch.WATCH_S_MAX
+    assert pauses[12:] == [watch.WATCH_S_MIN, 2 * watch.WATCH_S_MIN]
     # Many devices that lost the same server do not come back in step.
     pauses.clear()
     for luck in (0.0, 0.25, 1.0):
         told[:] = [gone]
-        watch(luck)
+        keep_on(luck)
     assert len(set(pauses)) == 3
 
 
 def test_who_watches_ends_when_the_server_will_not_have_the_device():
-    def once() -> sync.Outcome:
+    def once() -> Outcome:
         raise Refused("device-unknown")
 
     with pytest.raises(Refused):
-        sync.watch(once, sleep=lambda _: None, luck=lambda: 0.5, say=lambda *_: None)
+        watch.watch(once, sleep=lambda _: None, luck=lambda: 0.5, say=lambda *_: None)
 
 
 def test_the_form_that_is_begun_is_the_one_the_office_names_though_another_came_later(

@@ -13,7 +13,7 @@ from flask import Flask
 from sqlalchemy import event, func, select
 
 from conflict import EXISTS, YES, Change, Dot, Write, fold_all, from_json
-from field_agent import area, sync, transport, vault
+from field_agent import area, course, incoming, sync, transport, vault
 from field_agent.bundle import pack, take_file
 from field_agent.store import Identity, Store
 from schemas.problems import Refused
@@ -337,7 +337,7 @@ class Tablet:
             told.epoch,
         )
         self.store.enrol(who, [], lease_s=told.lease_s, now_ms=self.now_ms())
-        sync.take_keys(self.store, told.keys)
+        incoming.take_keys(self.store, told.keys)
         self.ids = 0
         self.made: dict[int, bytes] = {}
         self.files: dict[str, int] = {}
@@ -385,7 +385,7 @@ class Tablet:
     def run(self) -> sync.Run:
         link = sync.link_of(self.store, self.wire, self.now_ms)
         return sync.Run(
-            sync.Means(
+            course.Means(
                 self.store,
                 link,
                 now_ms=self.now_ms,
@@ -396,7 +396,7 @@ class Tablet:
             )
         )
 
-    def sync(self, script: list[str] | None = None) -> sync.Outcome | None:
+    def sync(self, script: list[str] | None = None) -> course.Outcome | None:
         """None where the wire, or the process's death, ended it before its end."""
         self.wire.script = list(script or [])
         try:
