@@ -113,10 +113,10 @@ def _columns(sheets: Sheets, select: Select, media: Media) -> frozenset[str] | N
     if select.source.startswith("${"):
         return None
     if not select.from_file:
-        lines = [one for one in sheets.get("choices", ()) if one["list_name"] == select.source]
-        if not lines:
+        sheet = sheets.get(select.sheet, ())
+        if not any(one["list_name"] == select.source for one in sheet):
             return None
-        return frozenset(key for row in sheets["choices"] for key in row.cells)
+        return frozenset(key for row in sheet for key in row.cells)
     if not isinstance(media, Mapping) or not select.source.endswith(".csv"):
         return None
     return _heading(select.source, media) or None

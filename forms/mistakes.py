@@ -287,6 +287,17 @@ _ADVICE = (
         "write selected(${question}, 'choice')",
     ),
 )
+_PATTERNS = (
+    (re.compile(r"\(\?="), "write a regex() for each of the things, with and between them"),
+    (re.compile(r"\(\?!"), "write and not(regex(...)) for what must not be there"),
+    (re.compile(r"\(\?<[=!]"), "write the whole pattern without looking behind"),
+    (re.compile(r"\\[1-9]"), "what was found before cannot be asked for again"),
+    (re.compile(r"[+*?}]\+"), "take out the + behind the other sign"),
+    (re.compile(r"\\Z"), "write $ for the end"),
+    (re.compile(r"\\[hR]"), "write [ \\t] or \\s"),
+    (re.compile(r"\{\d{4,}"), "write at most {1000}, and limit the length by string-length()"),
+)
+"""What Java's patterns have and ours do not, whose time no answer can stretch; and the way out."""
 _TEXTS = re.compile(r"'[^']*'|\"[^\"]*\"")
 _NO_FUNCTION = re.compile(r"there is no function ([\w:.-]+)\(\)")
 
@@ -324,6 +335,8 @@ def _told(text: str, fault: BadExpression) -> str:
     if function is not None:
         close = near(function[1], FUNCTIONS)
         advice = f"is {close}() meant?" if close else ""
+    elif reason.startswith("the pattern"):
+        advice = next((what for sign, what in _PATTERNS if sign.search(text)), "")
     elif quoted.count("'") % 2 or quoted.count('"') % 2:
         advice = "a text is closed by the same quotation mark that opens it"
     elif not advice and quoted.count("(") > quoted.count(")"):

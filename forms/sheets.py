@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from forms.problems import Problem
+from forms.vocabulary import COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -98,6 +99,8 @@ class Select:
     """The list's name, the file's name, or ${repeat}."""
     from_file: bool
     or_other: bool
+    sheet: str = "choices"
+    """Where its list stands, if it is in no file."""
 
 
 def at_row(row: Row, reason: str, sheet: str = "survey") -> Problem:
@@ -115,6 +118,7 @@ def select_of(row: Row) -> Select | None:
         match["list"],
         bool(match["file"]),
         bool(match["other"]),
+        "external_choices" if "external" in kind else "choices",
     )
 
 
@@ -154,7 +158,11 @@ def files_of(sheets: Sheets) -> Iterator[tuple[Row, str]]:
         yield from ((row, file) for file in needed)
 
 
-def rows_of(lines: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
+_LISTS = frozenset({"choices", "external_choices"})
+"""Sheets whose further columns are the author's own, by the very letters that filters name."""
+
+
+def rows_of(lines: Sequence[Mapping[str, Any]], sheet: str = "survey") -> tuple[Row, ...]:
     """The sheet's lines; pyxform keeps the empty ones, so that the numbers are the author's."""
     spelled: dict[str, str] = {}
     found = []
@@ -164,15 +172,18 @@ def rows_of(lines: Sequence[Mapping[str, Any]]) -> tuple[Row, ...]:
             if raw is None or value is None:
                 continue
             if raw not in spelled:
-                spelled[raw] = heading(str(raw))
+                spelled[raw] = heading(str(raw), own=sheet in _LISTS)
             cells[spelled[raw]] = str(value).strip()
         if cells:
             found.append(Row(number, MappingProxyType(cells)))
     return tuple(found)
 
 
-def heading(raw: str) -> str:
-    """A column's heading in its standard spelling, with its language: "label::French (fr)"."""
+def heading(raw: str, *, own: bool = False) -> str:
+    """A column's heading in its standard spelling, with its language: "label::French (fr)".
+
+    With `own`, what is no column of ODK's stays as it is written.
+    """
     base, mark, rest = raw.strip().partition("::")
     base = base.strip().lower()
     if mark and base in {"bind", "control", "instance", "body", "media"}:
@@ -181,4 +192,6 @@ def heading(raw: str) -> str:
         same = _SAME_HEADER.get(whole, whole)
         return f"{same}::{language.strip()}" if more else same
     base = _SAME_HEADER.get(base, _SAME_HEADER.get(base.replace(" ", "_"), base.replace(" ", "_")))
+    if own and not mark and base not in COLUMNS["choices"]:
+        return raw.strip()
     return f"{base}::{rest.strip()}" if mark else base

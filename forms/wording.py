@@ -6,10 +6,11 @@ import re
 from typing import TYPE_CHECKING
 
 from forms.problems import Problem
+from forms.sheets import at_row
 from forms.vocabulary import TYPES, near
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from forms.sheets import Place, Row, Sheets
 
@@ -42,6 +43,82 @@ def from_pyxform(message: str, sheets: Sheets) -> Problem:
         there = dict.fromkeys(key for each in sheets[sheet] for key in each.cells)
         told += f" (here: {', '.join(there)})"
     return Problem(sheet, number, row["name"] if row is not None else "", told)
+
+
+def warned(message: str, sheets: Sheets) -> tuple[Problem, ...]:
+    """What pyxform warns of: a warning of languages is one for each of its headings."""
+    for pattern, placed in _PLACED:
+        found = pattern.search(" ".join(message.split()))
+        if found is not None:
+            return tuple(placed(found, sheets))
+    return (from_pyxform(message, sheets),)
+
+
+def _without_codes(found: re.Match[str], sheets: Sheets) -> Iterator[Problem]:
+    headings = [
+        (sheet, key)
+        for sheet in ("survey", "choices")
+        for row in sheets.get(sheet, ())
+        for key in row.cells
+    ]
+    for language in found[1].split(", "):
+        sheet, heading = next(
+            (each for each in headings if re.search(rf":\s*{re.escape(language)}$", each[1])),
+            ("settings", "default_language"),
+        )
+        yield Problem(
+            sheet,
+            1,
+            "",
+            f"{heading}: the language {language} has no code, by which a phone finds its own: write "
+            f"it behind, as in {language} (xx), the same in every heading",
+        )
+
+
+def _columns_lacking(found: re.Match[str], _: Sheets) -> Iterator[Problem]:
+    for language, sheet, columns in re.findall(
+        r"Language '(.*?)' is missing the (survey|choices) (?:columns )?(.*?)(?: column)?\.",
+        found[0],
+    ):
+        if language == "default":
+            told = (
+                f"{columns} is written by languages, and other columns without one: write every "
+                "column that is read out once for each language"
+            )
+        else:
+            lacking = ", ".join(f"{column}::{language}" for column in columns.split(", "))
+            told = f"another language has what {language} lacks: add {lacking}"
+        yield Problem(sheet, 1, "", told)
+
+
+def _other_untranslated(_: re.Match[str], sheets: Sheets) -> Iterator[Problem]:
+    for row in sheets.get("survey", ()):
+        if re.search(r"or[_ ]other$", row["type"].strip()):
+            yield at_row(
+                row,
+                "or_other asks in English alone, though the form has languages: write a choice "
+                "named other into the list, and a question of type text behind this one",
+            )
+
+
+def _said_already(_: re.Match[str], __: Sheets) -> Iterator[Problem]:
+    """The sheet itself is told of, by its name."""
+    yield from ()
+
+
+def _two_ids(_: re.Match[str], __: Sheets) -> Iterator[Problem]:
+    yield Problem("settings", 1, "", "has both form_id and id_string: take id_string out")
+
+
+_PLACED: tuple[
+    tuple[re.Pattern[str], Callable[[re.Match[str], Sheets], Iterator[Problem]]], ...
+] = (
+    (re.compile(r"valid machine-readable codes: (.*?)\. "), _without_codes),
+    (re.compile(r"^Language '.*"), _columns_lacking),
+    (re.compile(r"^This form uses or_other and translations"), _other_untranslated),
+    (re.compile(r"^When looking for a sheet named '"), _said_already),
+    (re.compile(r"^The form_id and id_string column headers"), _two_ids),
+)
 
 
 def _quoted(reason: str, survey: Sequence[Row]) -> Row | None:
@@ -174,6 +251,29 @@ _WORDS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Row | None], str]]
                 "and location-max-age under parameters, such as location-priority=balanced "
                 "location-min-interval=60 location-max-age=120"
             ),
+        ),
+        (
+            r"^(?:Repeat|Group|Loop) has no label",
+            "it has no label: write what is to be read out when it is opened, in the column label",
+        ),
+        (
+            r"^Row without name, text, or label is being skipped",
+            "is passed over, because it has neither type nor name: fill them in, or take the row out",
+        ),
+        (
+            r"^The 'disabled' column header",
+            "disabled is no column of ODK's today: write a condition in the column relevant",
+        ),
+        (
+            r"^Use the max-pixels parameter",
+            (
+                "a picture is kept and sent as large as the camera makes it: write max-pixels=1024 "
+                "under parameters"
+            ),
+        ),
+        (
+            r"^select one external is only meant for filtered selects",
+            "select_one_external needs a choice_filter: write one, or make it a select_one",
         ),
         (
             r"^randomize must be set to true or false: '(.*)'",

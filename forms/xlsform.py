@@ -18,7 +18,7 @@ from forms.doubts import doubts
 from forms.problems import BrokenForm, Problem
 from forms.sheets import SHEETS, Place, Row, named, rows_of
 from forms.vocabulary import near
-from forms.wording import from_pyxform, with_rows
+from forms.wording import from_pyxform, warned, with_rows
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
@@ -50,6 +50,8 @@ class XlsForm:
     sheets: Mapping[str, tuple[Row, ...]] = field(default_factory=lambda: MappingProxyType({}))
     places: Mapping[str, Place] = field(default_factory=lambda: MappingProxyType({}))
     warnings: tuple[Problem, ...] = ()
+    remarks: frozenset[Problem] = frozenset()
+    """Those of the warnings that are pyxform's advice, and no mistake."""
 
     def place(self, question: str) -> Place | None:
         """The row of a question, named or by its path (positions of repeats are passed over)."""
@@ -100,7 +102,11 @@ def read_xlsform(
         data = _as_utf8(name, data)
     definition = _sheets_of(name, data, kind)
     sheets = MappingProxyType(
-        {sheet: rows_of(getattr(definition, sheet)) for sheet in SHEETS if _has(definition, sheet)}
+        {
+            sheet: rows_of(getattr(definition, sheet), sheet)
+            for sheet in SHEETS
+            if _has(definition, sheet)
+        }
     )
     _within_rows(name, sheets)
     problems = list(islice(mistakes.refusals(sheets, media), TOLD_MAX))
@@ -125,8 +131,9 @@ def read_xlsform(
     if problems:
         problems.extend(_misspelt_sheets(definition))
         raise BrokenForm(tuple(sorted(problems, key=_by_place)), form=name)
+    remarks = [one for text in said for one in warned(text, sheets)]
     warnings = [
-        *(from_pyxform(text, sheets) for text in said),
+        *remarks,
         *islice(doubts(sheets, media), TOLD_MAX),
         *_misspelt_sheets(definition),
     ]
@@ -136,6 +143,7 @@ def read_xlsform(
         sheets,
         MappingProxyType(_places(sheets, xml)),
         tuple(sorted(dict.fromkeys(warnings), key=_by_place)),
+        frozenset(remarks),
     )
     if opened:
         _open(read, media if isinstance(media, Mapping) else None)

@@ -296,7 +296,10 @@ def _media(form: Path, given: tuple[Path, ...]) -> Iterator[Path]:
 )
 @as_json
 def lint(form: Path, media: tuple[Path, ...], as_json: bool) -> None:
-    """Say what is wrong or doubtful in an XLSForm, by sheet and row, without publishing it."""
+    """Say what is wrong or doubtful in a form, by sheet and row, without publishing it.
+
+    FORM is an XLSForm (.xlsx, .xls, .csv, .md), or an XForm (.xml), of which the lines are named.
+    """
     from dataclasses import asdict
 
     from forms.lint import lint as findings
@@ -305,7 +308,7 @@ def lint(form: Path, media: tuple[Path, ...], as_json: bool) -> None:
 
     files = {one.name: one.read_bytes() for one in _media(form, media)}
     try:
-        read = read_xlsform(form.name, form.read_bytes(), files)
+        found = findings(read_xlsform(form.name, form.read_bytes(), files), files)
     except BrokenForm as broken:
         if as_json:
             click.echo(
@@ -315,7 +318,6 @@ def lint(form: Path, media: tuple[Path, ...], as_json: bool) -> None:
             for one in broken.problems:
                 click.echo(f"{form.name}, {one}")
         sys.exit(REFUSED)
-    found = findings(read, files)
     if as_json:
         click.echo(json.dumps([asdict(one) for one in found], ensure_ascii=False, indent=2))
         return

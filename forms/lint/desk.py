@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Literal
 
 from forms.media import BadMedia, rows
-from forms.sheets import named, select_of
+from forms.sheets import YES, named, select_of
 from forms.terms import Term, read
 from forms.vocabulary import EXPRESSIONS
 
@@ -36,7 +36,11 @@ class Finding:
     severity: Severity
 
     def __str__(self) -> str:
-        at = f"{self.sheet} row {self.row}" if self.row is not None else self.sheet
+        # An XForm has no sheets, but lines, and so has a list in a file of its own.
+        rows = not self.sheet or "." in self.sheet
+        at = self.sheet or "the form"
+        if self.row is not None:
+            at = f"{self.sheet} {'line' if rows else 'row'} {self.row}".strip()
         who = f" ({self.question})" if self.question else ""
         return f"{at}{who}: {self.severity}: {self.message} [{self.rule}]"
 
@@ -60,12 +64,25 @@ class Asked:
         return self.row["type"].split()[0].lower() if self.row["type"] else ""
 
     @property
+    def numeric(self) -> bool:
+        return self.kind in {"integer", "int", "decimal", "range"}
+
+    @property
+    def worked_out(self) -> bool:
+        """Whether it has a value that nobody gives."""
+        return self.kind == "calculate" or bool(self.row["calculation"])
+
+    @property
+    def required(self) -> bool:
+        return self.row["required"].lower() in YES
+
+    @property
     def conditional(self) -> bool:
         return bool(self.row["relevant"]) or any(each.row["relevant"] for each in self.groups)
 
     @property
     def optional(self) -> bool:
-        return self.conditional or self.row["required"].lower() not in {"yes", "true", "true()"}
+        return not self.worked_out and (self.conditional or not self.required)
 
 
 @dataclass(slots=True)
@@ -76,6 +93,13 @@ class Use:
     heading: str
     source: str
     term: Term
+    sheet: str = "survey"
+
+    @property
+    def repeats(self) -> tuple[str, ...]:
+        """The repeats around the place where it is worked out: a count is worked out outside."""
+        around = self.asked.repeats
+        return around[:-1] if self.heading == "repeat_count" else around
 
 
 @dataclass
@@ -84,6 +108,8 @@ class Desk:
 
     form: XlsForm
     media: Mapping[str, bytes]
+    unit: str = "row"
+    """What the numbers count: the rows of sheets, or the lines of an XForm made elsewhere."""
     _files: dict[str, list[dict[str, str]] | None] = field(default_factory=dict)
 
     @cached_property
@@ -112,6 +138,11 @@ class Desk:
                 term = read(source) if source else None
                 if term is not None:
                     found.append(Use(asked, heading, source, term))
+        for row in self.form.sheets.get("settings", ())[:1]:
+            term = read(row["instance_name"]) if row["instance_name"] else None
+            if term is not None:
+                whole = Asked("", row, None, (), ())
+                found.append(Use(whole, "instance_name", row["instance_name"], term, "settings"))
         return found
 
     def question(self, term: Term) -> Asked | None:
@@ -124,7 +155,7 @@ class Desk:
         if not select.from_file:
             return [
                 row.cells
-                for row in self.form.sheets.get("choices", ())
+                for row in self.form.sheets.get(select.sheet, ())
                 if row["list_name"] == select.source
             ]
         return self.file(select.source)
@@ -140,6 +171,11 @@ class Desk:
                     self._files[name] = None
         return self._files[name]
 
+    def value_column(self, asked: Asked) -> str:
+        """The column of a list that its answers are kept in."""
+        said = re.search(r"\bvalue\s*=\s*([\w.-]+)", asked.row["parameters"])
+        return said[1] if said and asked.select and asked.select.from_file else "name"
+
     def values(self, asked: Asked) -> set[str] | None:
         """The names that a select's answer can have; None where that is not known."""
         select = asked.select
@@ -148,17 +184,16 @@ class Desk:
         lines = self.lines(select)
         if lines is None:
             return None
-        column = "name"
-        said = re.search(r"\bvalue\s*=\s*([\w.-]+)", asked.row["parameters"])
-        if said and select.from_file:
-            column = said[1]
+        column = self.value_column(asked)
         known = {line.get(column, "") for line in lines} - {""}
         return known | {"other"} if select.or_other else known
 
 
 def at(use: Use, rule: str, severity: Severity, message: str) -> Finding:
     asked = use.asked
-    return Finding("survey", asked.row.number, asked.name, rule, message, severity)
+    return Finding(
+        use.sheet, asked.row.number, asked.name if asked.path else "", rule, message, severity
+    )
 
 
 def few(values: set[str]) -> str:

@@ -1,18 +1,19 @@
-"""What can never happen: conditions, choices and answers that no one comes to."""
+"""What can never happen, or never fail to: conditions that no answer meets, and that all do."""
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 from forms.lint.desk import Finding, at, few
-from forms.terms import conjuncts
+from forms.lint.facts import clash, ways
+from forms.sheets import YES
+from forms.terms import read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator
 
-    from forms.lint.desk import Asked, Desk
-    from forms.sheets import Select
+    from forms.lint.desk import Asked, Desk, Use
+    from forms.lint.facts import Ask, Way
     from forms.terms import Term
 
 
@@ -40,201 +41,153 @@ def unknown_choice(desk: Desk) -> Iterator[Finding]:
                     continue
                 if asked.select and asked.select.kind == "multiple" and set(name.split()) <= values:
                     continue
-                source = asked.select.source if asked.select else ""
                 yield at(
                     use,
                     "unknown-choice",
                     "error",
-                    f"{use.heading}: ${{{asked.name}}} is never '{name}': the list {source} has "
-                    f"{few(values)}",
+                    f"{use.heading}: ${{{asked.name}}} is never '{name}': its choices are {few(values)}",
                 )
 
 
 def never_relevant(desk: Desk) -> Iterator[Finding]:
-    """A condition that no answer makes true."""
+    """A condition that no answer makes true: alone, or with those around it."""
     for use in desk.uses:
         if use.heading != "relevant":
             continue
-        chosen: dict[str, str] = {}
-        for part in conjuncts(use.term):
-            constant = _constant(part)
-            if constant is False:
-                yield at(
-                    use, "never-relevant", "error", f"is never asked: {use.source} is never true"
-                )
-                break
-            clash = ""
-            for reference, name, is_selected in tests(part):
-                asked = desk.question(reference)
-                if asked is None or part.name == "!=" or asked.select is None:
-                    continue
-                values = desk.values(asked)
-                if values is not None and name and name not in values:
-                    clash = f"${{{asked.name}}} is never '{name}'"
-                if asked.select.kind == "one" or not is_selected:
-                    before = chosen.setdefault(asked.name, name)
-                    if before != name:
-                        clash = f"${{{asked.name}}} cannot be '{before}' and '{name}' at once"
-            if clash:
-                yield at(use, "never-relevant", "error", f"is never asked: {clash}")
-                break
+        around = _conditions(use.asked)[:-1]
+        own = _met(desk, [use.term], use.asked)
+        both = (
+            ""
+            if own or _met(desk, around, use.asked)
+            else _met(desk, [*around, use.term], use.asked)
+        )
+        if _off(use.source):
+            yield at(
+                use, "never-relevant", "note", f"is never asked: its condition is {use.source}"
+            )
+        elif own:
+            yield at(use, "never-relevant", "error", f"is never asked: {own}")
+        elif both:
+            yield at(
+                use,
+                "never-relevant",
+                "error",
+                f"is never asked, because its group has a condition as well: {both}",
+            )
 
 
-def _constant(term: Term) -> bool | None:
-    """The truth of what holds no reference, where it can be seen at once."""
-    if term.kind == "call" and not term.parts and term.name in {"true", "false"}:
-        return term.name == "true"
-    if term.kind == "call" and term.name == "not" and len(term.parts) == 1:
-        inner = _constant(term.parts[0])
-        return None if inner is None else not inner
-    if term.kind == "op" and term.name in {"=", "!="}:
-        left, right = term.parts
-        if left.kind == right.kind and left.kind in {"text", "number"}:
-            same = left.name == right.name
-            if left.kind == "number":
-                same = float(left.name) == float(right.name)
-            return same is (term.name == "=")
-    if term.kind == "op" and term.name in {"and", "or"}:
-        sides = [_constant(part) for part in term.parts]
-        if term.name == "and" and False in sides:
-            return False
-        if term.name == "or" and sides == [False, False]:
-            return False
-    return None
+def _conditions(asked: Asked) -> list[Term]:
+    """What the groups around a question and then it itself ask, the last being its own."""
+    sources = [each.row["relevant"] for each in (*asked.groups, asked)]
+    return [term for source in sources if source and (term := read(source)) is not None]
 
 
-def dead_choices(desk: Desk) -> Iterator[Finding]:
-    """Choices that the filter never offers."""
+def _off(source: str) -> bool:
+    """Whether a question was turned off on purpose."""
+    return source.lower() in {"false()", "no", "false"}
+
+
+_HOPS_MAX = 4
+_TOGETHER_MAX = 256
+
+
+def _met(desk: Desk, terms: list[Term], asker: Asked) -> str:
+    """Why these conditions cannot hold at once, "" where they may."""
+    together: tuple[Way, ...] = ((),)
+    for term in terms:
+        found = ways(term)
+        if found is None or len(found) * len(together) > _TOGETHER_MAX:
+            return ""
+        together = tuple((*one, *other) for one in together for other in found)
+    told = [_way_met(desk, way, asker) for way in together]
+    return told[0] if all(told) else ""
+
+
+def _way_met(desk: Desk, way: Way, asker: Asked) -> str:
+    """Likewise of one way, and of what asks for the questions that it needs an answer of."""
+    subjects: dict[str, Asked] = {}
+    whole: list[Ask] = []
+    waiting: list[Ask] = list(way)
+    for _ in range(_HOPS_MAX):
+        further: list[Ask] = []
+        for ask in waiting:
+            asked = desk.by_name.get(ask.question)
+            # Of a question of another repeat nothing is known: each instance has its own answer.
+            if asked is not None and asked.repeats == asker.repeats[: len(asked.repeats)]:
+                if ask.needs_answer and ask.question not in subjects:
+                    for term in _conditions(asked):
+                        found = ways(term) or ()
+                        further.extend(found[0] if len(found) == 1 else ())
+                subjects[ask.question] = asked
+                whole.append(ask)
+            elif not ask.question:
+                whole.append(ask)
+        waiting = further
+    return clash(desk, whole, subjects)
+
+
+def constraints(desk: Desk) -> Iterator[Finding]:
+    """A constraint that no answer meets, or that every answer does."""
     for use in desk.uses:
-        select = use.asked.select
-        if use.heading != "choice_filter" or select is None or select.source.startswith("${"):
+        if use.heading != "constraint" or use.source.lower() in {*YES, "no", "false", "false()"}:
             continue
-        lines = desk.lines(select)
-        if not lines:
+        if not use.asked.numeric and use.asked.kind not in {"date", "datetime"} and _counts(use):
             continue
-        columns = {column for line in lines for column in line}
-        for part in conjuncts(use.term):
-            if part.kind != "op" or part.name != "=":
-                continue
-            left, right = part.parts
-            if right.kind == "step":
-                left, right = right, left
-            if left.kind != "step" or left.name in {".", ".."}:
-                continue
-            column = left.name
-            if column not in columns:
-                yield at(
-                    use,
-                    "dead-choices",
-                    "error",
-                    f"choice_filter: no choice of {select.source} has a column {column}, so that "
-                    "nothing is ever offered",
-                )
-                continue
-            possible = {right.name} if right.kind == "text" else None
-            asked = desk.question(right)
-            if asked is not None and asked.select is not None and asked.select.kind == "one":
-                possible = desk.values(asked)
-            if possible is None:
-                continue
-            dead = [line for line in lines if line.get(column, "") not in possible]
-            if len(dead) == len(lines):
-                yield at(
-                    use,
-                    "dead-choices",
-                    "error",
-                    f"choice_filter: no choice of {select.source} has a {column} that "
-                    f"{'is ' + repr(right.name) if asked is None else f'${{{asked.name}}} can be'}",
-                )
-            elif asked is not None:
-                yield from _each_dead(desk, select, column, asked, dead)
-
-
-def _each_dead(
-    desk: Desk, select: Select, column: str, asked: Asked, dead: Sequence[Mapping[str, str]]
-) -> Iterator[Finding]:
-    if select.from_file:
-        if dead:
-            names = {line.get("name", "") for line in dead}
-            yield Finding(
-                select.source,
-                None,
-                "",
-                "dead-choices",
-                f"{len(dead):,} rows are never offered, because their {column} is no choice of "
-                f"${{{asked.name}}}: {few(names)}",
-                "warning",
+        subjects = {".": use.asked}
+        refused, allowed = ways(use.term, hold=False), ways(use.term)
+        never = _all_clash(desk, allowed, subjects)
+        if never:
+            yield at(
+                use, "constraint-never-met", "error", f"constraint: no answer is taken: {never}"
             )
-        return
-    gone = {id(line) for line in dead}
-    for row in desk.form.sheets.get("choices", ()):
-        if id(row.cells) in gone:
-            yield Finding(
-                "choices",
-                row.number,
-                row["name"],
-                "dead-choices",
-                f"is never offered: its {column} is {row[column]!r}, which is no choice of "
-                f"${{{asked.name}}}",
+            continue
+        if _all_clash(desk, refused, subjects):
+            way_out = ": is and meant where it says or?" if " or " in use.source else ""
+            yield at(
+                use,
+                "constraint-always-met",
                 "warning",
+                f"constraint: every answer is taken, so that it checks nothing{way_out}",
             )
 
 
-def unused_list(desk: Desk) -> Iterator[Finding]:
-    """A list of choices that no question draws from."""
-    used = {each.select.source for each in desk.asked.values() if each.select}
-    everything = " ".join(
-        cell
-        for sheet, rows_ in desk.form.sheets.items()
-        if sheet != "choices"
-        for row in rows_
-        for cell in row.cells.values()
+def _counts(use: Use) -> bool:
+    """Whether it compares the answer with a number, which says something of numbers alone."""
+    return any(
+        isinstance(ask.what, float) and ask.question == "."
+        for way in ways(use.term) or ()
+        for ask in way
     )
-    seen: set[str] = set()
-    for row in desk.form.sheets.get("choices", ()):
-        name = row["list_name"]
-        if not name or name in used or name in seen:
-            continue
-        seen.add(name)
-        if re.search(rf"\b{re.escape(name)}\b", everything) is None:
-            yield Finding(
-                "choices",
-                row.number,
-                "",
-                "unused-list",
-                f"no question uses the list {name}",
-                "note",
-            )
 
 
-def choice_with_space(desk: Desk) -> Iterator[Finding]:
-    """A name with a space reads as two choices wherever several can be chosen."""
-    for row in desk.form.sheets.get("choices", ()):
-        if re.search(r"\s", row["name"]):
-            yield Finding(
-                "choices",
-                row.number,
-                row["name"],
-                "choice-with-space",
-                "selected() and exports take a name with a space for two choices: name it "
-                + "_".join(row["name"].split()),
-                "warning",
-            )
+def _all_clash(desk: Desk, found: tuple[Way, ...] | None, subjects: dict[str, Asked]) -> str:
+    # What other questions say is not the answer's own, and may change.
+    told = [
+        clash(desk, [ask for ask in way if ask.question in {"", "."}], subjects, blank=False)
+        for way in found or ()
+    ]
+    return told[0] if told and all(told) else ""
 
 
 def cannot_be_answered(desk: Desk) -> Iterator[Finding]:
     """Required, but nobody can answer it."""
     for asked in desk.asked.values():
         row = asked.row
-        required = row["required"].lower() in {"yes", "true", "true()"}
-        closed = asked.kind == "note" or row["read_only"].lower() in {"yes", "true", "true()"}
-        if required and closed and not row["calculation"] and not row["default"]:
-            yield Finding(
-                "survey",
-                row.number,
-                asked.name,
-                "cannot-be-answered",
-                "is required, but nobody can answer it and it has no value of its own: no entry can be "
-                "finished",
-                "error",
-            )
+        closed = asked.kind == "note" or row["read_only"].lower() in YES
+        if not asked.required or not closed or row["calculation"] or row["default"]:
+            continue
+        # Shown under a condition it is a wall that authors build on purpose.
+        wall = asked.kind == "note" and asked.conditional
+        yield Finding(
+            "survey",
+            row.number,
+            asked.name,
+            "cannot-be-answered",
+            "is required, but nobody can answer it and it has no value of its own: "
+            + (
+                "while it is shown, no entry can be finished"
+                if wall
+                else "no entry can be finished"
+            ),
+            "note" if wall else "error",
+        )

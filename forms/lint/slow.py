@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 from forms.lint.desk import BIG_LIST, Finding, at
 from forms.terms import conjuncts
 
+_MEMBERS = 10
+"""As many instances as a repeat mostly has."""
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -43,13 +46,15 @@ def _slow_predicates(desk: Desk, use: Use) -> Iterator[Finding]:
         big = term.kind == "path" and term.name.startswith("instance")
         if big and tests and not any(map(_indexable, tests)):
             size = _size(desk, term)
-            if size is None or size >= BIG_LIST:
+            most = BIG_LIST // _MEMBERS if use.repeats else BIG_LIST
+            if size is None or size >= most:
                 many = "the list" if size is None else f"{size:,} rows"
+                each = f" for every {use.repeats[-1]}" if use.repeats else " each time"
                 yield at(
                     use,
                     "slow-search",
                     "note" if size is None else "warning",
-                    f"{use.heading}: looks at every row of {many} each time: only a test like "
+                    f"{use.heading}: looks at every row of {many}{each}: only a test like "
                     "name = ... can be looked up at once, so put one first",
                 )
     select = use.asked.select
@@ -84,25 +89,41 @@ def _size(desk: Desk, term: Term) -> int | None:
     return len(inside) or None
 
 
-_AGGREGATES = {"sum", "count", "min", "max", "count-non-empty", "join", "indexed-repeat"}
-
-
 def _slow_aggregates(desk: Desk, use: Use) -> Iterator[Finding]:
-    if not use.asked.repeats or use.heading not in {"calculation", "relevant", "constraint"}:
+    """Inside a repeat, what looks at all instances of it, or of another that is not around it."""
+    if not use.repeats or use.heading not in {"calculation", "relevant", "constraint", "read_only"}:
         return
     for term in use.term.walk():
-        if term.kind != "call" or term.name not in _AGGREGATES or not term.parts:
-            continue
-        about = next((part for part in term.parts[0].walk() if part.kind == "ref"), None)
-        asked = desk.by_name.get(about.name) if about is not None else None
-        if asked is None or not set(asked.repeats) & set(use.asked.repeats):
-            continue
-        if term.name == "indexed-repeat" or asked.repeats == use.asked.repeats:
+        crossed = _crossed(desk, use, term)
+        if crossed:
+            own = use.repeats[-1]
+            whose = "every other one" if crossed == own else f"every {crossed}"
             yield at(
                 use,
                 "slow-crossing",
                 "note",
-                f"{use.heading}: every {use.asked.repeats[-1]} looks at every other one, so that "
-                "twice as many take four times as long: calculate it once, outside the repeat",
+                f"{use.heading}: every {own} looks at {whose}, so that twice as many take four "
+                "times as long: calculate it once, outside the repeat",
             )
             return
+
+
+def _crossed(desk: Desk, use: Use, term: Term) -> str:
+    """The repeat all of whose instances a term looks at, "" where it is none."""
+    if term.kind == "ref":
+        asked = desk.by_name.get(term.name)
+        if asked is None or not asked.repeats:
+            return ""
+        beside = use.repeats[-1] not in asked.repeats and asked.repeats[-1] not in use.repeats
+        return asked.repeats[-1] if beside else ""
+    if term.kind != "path" or not term.name.startswith(("../", "current()/../", "current/../")):
+        return ""
+    here = use.asked.path.split("/")
+    steps = [one for one in term.name.split("/") if one not in {"current()", "current", "."}]
+    up = next((number for number, one in enumerate(steps) if one != ".."), len(steps))
+    around = desk.asked.get("/".join(here[: max(0, len(here) - up)]))
+    met = desk.asked.get("/".join([*here[: max(0, len(here) - up)], *steps[up:]]))
+    if met is None or not met.repeats:
+        return ""
+    left = set(use.repeats) - set(around.repeats if around is not None else ())
+    return next((one for one in reversed(met.repeats) if one in left), "")

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from math import isfinite
 from typing import TYPE_CHECKING
 
 from forms.lint.desk import Finding, at
-from forms.terms import conjuncts
-from forms.values import parse_date
+from forms.lint.facts import figure
+from forms.terms import conjuncts, read
+from forms.values import parse_date, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -110,7 +113,7 @@ def hidden_answers(desk: Desk) -> Iterator[Finding]:
                     "hidden-answer",
                     "note",
                     f"{use.heading}: is also true while ${{{asked.name}}} is hidden and so blank "
-                    f"(row {asked.row.number} has a condition): add ${{{asked.name}}} != '' if it "
+                    f"({desk.unit} {asked.row.number} has a condition): add ${{{asked.name}}} != '' if it "
                     "has to be answered",
                 )
 
@@ -133,12 +136,12 @@ def blank_in_arithmetic(desk: Desk) -> Iterator[Finding]:
             continue
         blank: dict[str, Asked] = {}
         for term in use.term.walk():
-            if term.kind == "op" and term.name in {"+", "-", "*", "div", "mod"}:
+            if term.kind == "op" and term.name in {"+", "-"} and _sums(desk, term):
                 for part in term.parts:
                     asked = desk.question(part)
                     if (
                         asked is not None
-                        and asked.kind in {"integer", "int", "decimal", "range"}
+                        and asked.numeric
                         and asked.optional
                         and not _same_conditions_and_required(asked, use.asked)
                         and asked.name not in use.asked.row["relevant"]
@@ -155,12 +158,14 @@ def blank_in_arithmetic(desk: Desk) -> Iterator[Finding]:
             )
 
 
+def _sums(desk: Desk, term: Term) -> bool:
+    """Whether it adds several questions up: one alone is meant to be blank while it is blank."""
+    asked = (desk.question(part) for part in term.walk())
+    return len({each.name for each in asked if each is not None and not each.worked_out}) > 1
+
+
 def _same_conditions_and_required(asked: Asked, user: Asked) -> bool:
-    return _same_conditions(asked, user) and asked.row["required"].lower() in {
-        "yes",
-        "true",
-        "true()",
-    }
+    return _same_conditions(asked, user) and asked.required
 
 
 def sum_of_blanks(desk: Desk) -> Iterator[Finding]:
@@ -169,7 +174,8 @@ def sum_of_blanks(desk: Desk) -> Iterator[Finding]:
         for term in use.term.walk():
             if term.kind == "call" and term.name in {"sum", "min", "max"} and len(term.parts) == 1:
                 asked = desk.question(term.parts[0])
-                if asked is not None and asked.repeats and asked.optional:
+                outside = asked is not None and set(asked.repeats) - set(use.repeats)
+                if asked is not None and outside and asked.optional:
                     yield at(
                         use,
                         "sum-of-blanks",
@@ -227,6 +233,10 @@ def repeat_count_lowered(desk: Desk) -> Iterator[Finding]:
             )
 
 
+_SAYS_NO = frozenset({"no", "false", "0", "n", "f", "none", "non", "nao", "não"})
+_TRUTHS = frozenset({"=", "!=", "<", "<=", ">", ">=", "and", "or"})
+
+
 def bare_reference(desk: Desk) -> Iterator[Finding]:
     """Any text that is not blank is true, also 'false' and 'no'."""
     for use in desk.uses:
@@ -234,14 +244,26 @@ def bare_reference(desk: Desk) -> Iterator[Finding]:
             continue
         for term in conjuncts(use.term):
             asked = desk.question(term)
-            if asked is not None and asked.kind not in {"integer", "int", "decimal", "range"}:
+            no = _says_no(desk, asked) if asked is not None else ""
+            if asked is not None and no:
                 yield at(
                     use,
                     "bare-reference",
                     "warning",
-                    f"{use.heading}: ${{{asked.name}}} alone is true for every answer, 'no' and "
-                    "'false' too: compare it with something",
+                    f"{use.heading}: ${{{asked.name}}} alone is true for every answer, {no} too: "
+                    "compare it with something",
                 )
+
+
+def _says_no(desk: Desk, asked: Asked) -> str:
+    """The value that means no and is true, "" where any value means yes, as that of a picture."""
+    if asked.worked_out:
+        inner = read(asked.row["calculation"])
+        # A truth is one in Collect, and the text 'false' in a browser.
+        says = inner is not None and inner.kind == "op" and inner.name in _TRUTHS
+        return "the 'false' of its calculation in a browser" if says else ""
+    values = sorted(each for each in desk.values(asked) or () if each.lower() in _SAYS_NO)
+    return f"'{values[0]}'" if values else ""
 
 
 def overwritten_answer(desk: Desk) -> Iterator[Finding]:
@@ -282,3 +304,193 @@ def moving_today(desk: Desk) -> Iterator[Finding]:
                     "later: use a question of type today or start to keep the day of the visit",
                 )
                 break
+
+
+def choice_of_several(desk: Desk) -> Iterator[Finding]:
+    """One choice compared with = is all that may be chosen."""
+    for use in desk.uses:
+        for term in use.term.walk():
+            if term.kind != "op" or term.name not in {"=", "!="}:
+                continue
+            left, right = term.parts
+            asked, text = (
+                (desk.question(left), right)
+                if right.kind == "text"
+                else (
+                    desk.question(right),
+                    left,
+                )
+            )
+            if asked is None or text.kind != "text" or not text.name or " " in text.name:
+                continue
+            if asked.select is None or asked.select.kind == "one":
+                continue
+            only = "true only" if term.name == "=" else "false only"
+            call = f"selected(${{{asked.name}}}, '{text.name}')"
+            yield at(
+                use,
+                "choice-of-several",
+                "warning",
+                f"{use.heading}: is {only} where '{text.name}' is all that is chosen in "
+                f"${{{asked.name}}}: write {call if term.name == '=' else f'not({call})'}",
+            )
+
+
+def literal_condition(desk: Desk) -> Iterator[Finding]:
+    """${a} = 'x' or 'y' is always true: a text alone is."""
+    for use in desk.uses:
+        for term in use.term.walk():
+            if term.kind != "op" or term.name not in {"and", "or"}:
+                continue
+            for part in term.parts:
+                if part.kind not in {"text", "number"}:
+                    continue
+                true = bool(part.name) if part.kind == "text" else float(part.name) != 0
+                written = repr(part.name) if part.kind == "text" else part.name
+                yield at(
+                    use,
+                    "literal-condition",
+                    "error",
+                    f"{use.heading}: {written} behind {term.name} is compared with nothing and so "
+                    f"always {'true' if true else 'false'}: write the whole comparison again, as in "
+                    f"${{question}} = {written}",
+                )
+
+
+def text_in_order(desk: Desk) -> Iterator[Finding]:
+    """< and > are of numbers and dates: of any other text they are never true."""
+    for use in desk.uses:
+        for term in use.term.walk():
+            if term.kind != "op" or term.name not in {"<", "<=", ">", ">="}:
+                continue
+            for part in term.parts:
+                if part.kind == "text" and not _ordered(part.name):
+                    yield at(
+                        use,
+                        "text-in-order",
+                        "error",
+                        f"{use.heading}: {term.name} compares numbers and dates, and '{part.name}' is "
+                        "neither, so that this is never true",
+                    )
+
+
+def _ordered(text: str) -> bool:
+    if parse_date(text.partition("T")[0]) is not None or parse_time(text) is not None:
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def number_as_text(desk: Desk) -> Iterator[Finding]:
+    """= with '05' is of numbers in Collect and of letters in a browser."""
+    for use in desk.uses:
+        for term in use.term.walk():
+            if term.kind != "op" or term.name not in {"=", "!="}:
+                continue
+            left, right = term.parts
+            if left.kind == "text":
+                left, right = right, left
+            asked = desk.question(left) or (
+                use.asked if left.kind == "step" and left.name == "." else None
+            )
+            if asked is None or right.kind != "text" or not asked.numeric:
+                continue
+            number = figure(right.name)
+            if number is not None and isfinite(number) and right.name != f"{number:g}":
+                yield at(
+                    use,
+                    "number-as-text",
+                    "warning",
+                    f"{use.heading}: '{right.name}' is the number {number:g} in Collect and here, but "
+                    f"other letters than {number:g} in a browser: write {number:g}, without quotation "
+                    "marks",
+                )
+
+
+def max_below_zero(desk: Desk) -> Iterator[Finding]:
+    """max() of numbers that are all below 0 is 0 in Collect."""
+    for use in desk.uses:
+        for term in use.term.walk():
+            if (
+                term.kind == "call"
+                and term.name == "max"
+                and any(_below(p, desk) for p in term.parts)
+            ):
+                yield at(
+                    use,
+                    "max-below-zero",
+                    "warning",
+                    f"{use.heading}: where all numbers are below 0, max() is 0 in Collect and here, "
+                    "and the largest of them in a browser: write -1 * min() of their opposites",
+                )
+
+
+def _below(term: Term, desk: Desk) -> bool:
+    """Whether it is written so that it can come to less than 0."""
+    for part in term.walk():
+        if part.kind == "op" and part.name in {"-", "negative"}:
+            return True
+        asked = desk.question(part)
+        if (
+            asked is not None
+            and asked.numeric
+            and re.search(r"(?<![\w)}\s])\s*-\s*\d", asked.row["constraint"])
+        ):
+            return True
+    return False
+
+
+_NOT_IN_COLLECT = {
+    "ceiling": "int(x) + 1 where x is no whole number",
+    "floor": "int(x) where x is not below 0",
+    "id": "a test in brackets",
+    "lang": "jr:itext() or a label for each language",
+    "last": "position() = count(...)",
+    "local-name": "the name itself",
+    "name": "the name itself",
+    "namespace-uri": "the name itself",
+    "substring": "substr(text, from, to), which counts from 0",
+}
+"""Functions of XPath that JavaRosa does not have, and what to write instead."""
+
+
+def not_in_collect(desk: Desk) -> Iterator[Finding]:
+    """Functions that Collect does not know, so that it stops where they are met."""
+    for use in desk.uses:
+        for name in dict.fromkeys(
+            part.name for part in use.term.walk() if part.kind in {"call", "path"}
+        ):
+            if name in _NOT_IN_COLLECT:
+                yield at(
+                    use,
+                    "not-in-collect",
+                    "error",
+                    f"{use.heading}: Collect has no function {name}() and stops with an error: write "
+                    f"{_NOT_IN_COLLECT[name]}",
+                )
+
+
+def regex_dialect(desk: Desk) -> Iterator[Finding]:
+    """Patterns that mean one thing in Java and another here and in a browser."""
+    for use in desk.uses:
+        for term in use.term.walk():
+            if term.kind != "call" or term.name != "regex" or len(term.parts) != 2:
+                continue
+            pattern = term.parts[1].name if term.parts[1].kind == "text" else ""
+            for sign, what in _DIALECT:
+                if sign.search(pattern):
+                    yield at(
+                        use,
+                        "regex-dialect",
+                        "warning",
+                        f"{use.heading}: {what}, in Collect alone: write '{pattern}' without it",
+                    )
+
+
+_DIALECT = (
+    (re.compile(r"\[[^\]]*&&"), "&& inside brackets is what both sets have"),
+    (re.compile(r"\[[^\]\\]*\[(?!:)"), "[ inside brackets begins a set within the set"),
+)

@@ -223,7 +223,19 @@ REFUSED = {
         survey("constraint", "text|a|A|regex(., '[0-9')"), "2 a", "constraint", "missing ]"
     ),
     "a pattern that looks ahead": at(
-        survey("constraint", "text|a|A|regex(., '(?=x)y')"), "2 a", "pattern", "(?="
+        survey("constraint", "text|a|A|regex(., '(?=x)y')"), "2 a", "pattern", "(?=", "for each"
+    ),
+    "a pattern that must not hold something": at(
+        survey("constraint", "text|a|A|regex(., '(?!0)[0-9]+')"), "2 a", "not(regex(...))"
+    ),
+    "a pattern that asks for what it found": at(
+        survey("constraint", r"text|a|A|regex(., '(.)\1')"), "2 a", "cannot be asked for again"
+    ),
+    "a pattern that gives nothing back": at(
+        survey("constraint", "text|a|A|regex(., '[0-9]++')"), "2 a", "take out the +"
+    ),
+    "a pattern that counts too far": at(
+        survey("constraint", "text|a|A|regex(., 'a{2000}')"), "2 a", "string-length()"
     ),
     "a calculate without its calculation": at(
         survey("", AGE, "calculate|a|"), "3 a", "column calculation"

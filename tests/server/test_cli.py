@@ -173,6 +173,18 @@ def test_lint_speaks_by_sheet_and_row_and_publishes_nothing(server):
     assert all(one["message"] for one in found)
 
 
+def test_lint_reads_an_xform_by_its_lines_and_refuses_one_that_is_none(server, tmp_path):
+    (tmp_path / "made.xml").write_text("""<h:html xmlns="http://www.w3.org/2002/xforms"
+    xmlns:h="http://www.w3.org/1999/xhtml"><h:head><h:title>x</h:title><model><instance>
+      <data id="x"><age/></data></instance>
+      <bind nodeset="/data/age" type="int" constraint=". &gt;= 0 or . &lt; 120"/></model></h:head>
+    <h:body><input ref="/data/age"><label>Age</label></input></h:body></h:html>""")
+    out = server("lint", tmp_path / "made.xml").output
+    assert "made.xml, line 4 (age): warning: constraint: every answer is taken" in out
+    (tmp_path / "none.xml").write_text("<a/>")
+    assert "none.xml, " in server("lint", tmp_path / "none.xml", code=1).output
+
+
 def test_taking_what_is_no_bundle_ends_in_a_sentence(server, tmp_path):
     (tmp_path / "x").write_bytes(b"no bundle at all")
     out = server("take", tmp_path / "x", code=1).output
