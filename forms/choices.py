@@ -10,7 +10,7 @@ from forms.itext import MEDIA
 if TYPE_CHECKING:
     from forms.entry import Entry
     from forms.instance import Cell
-    from forms.model import Control
+    from forms.model import Control, Definition
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +53,48 @@ def offered(entry: Entry, node: Cell) -> list[Choice]:
                     media[form] = entry._woven(parts, node)  # noqa: SLF001 - one engine
         found.append(Choice(value, label, media))
     return found
+
+
+def browser_takes(entry: Entry, node: Cell, text: str) -> str:
+    """The answer as Web Forms keeps it: several choices in the order of the list, a rank of all of
+    them, a number within the range. Raises Unranked.
+    """
+    definition = node.defn
+    if definition.select == "select":
+        order = {one.value: number for number, one in enumerate(offered(entry, node))}
+        return " ".join(sorted(text.split(), key=lambda one: order.get(one, len(order))))
+    if definition.select == "rank":
+        missing = [one for one in _in_turn(entry, node) if one not in text.split()]
+        if missing:
+            raise Unranked(f"{definition.ref}: all choices are ranked; {missing[0]} is not")
+        return ranked(entry, node, text)
+    return within_bounds(definition, text)
+
+
+class Unranked(ValueError):
+    """Some choices were left out of a rank. The answer is as it was."""
+
+
+def ranked(entry: Entry, node: Cell, text: str) -> str:
+    """The rank without what is not offered, and then what was not ranked."""
+    turn = dict.fromkeys(_in_turn(entry, node))
+    return " ".join(dict.fromkeys([*(one for one in text.split() if one in turn), *turn]))
+
+
+def _in_turn(entry: Entry, node: Cell) -> list[str]:
+    return [one.value for one in offered(entry, node)]
+
+
+def within_bounds(definition: Definition, text: str) -> str:
+    """The number, or "" where it is not from the start to the end of its range."""
+    control = definition.control
+    if control is None or control.kind != "range" or not text:
+        return text
+    try:
+        start, end = (float(control.parameters[name]) for name in ("start", "end"))
+        return text if start <= float(text) <= end else ""
+    except (KeyError, ValueError):
+        return text
 
 
 def values(entry: Entry, node: Cell) -> frozenset[str] | set[str]:

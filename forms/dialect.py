@@ -12,7 +12,6 @@ class Dialect:
     name: "collect" or "webforms".
     adds_instance_id: a form without meta/instanceID is given one when it is opened.
     casts_like_java: stored numbers, times and booleans read as JavaRosa writes them.
-    document_order: the choices of a multiple answer are kept in the order of the list.
     recalculates_on_same_value: giving the answer that is already there works out its dependents
         once more (which overwrites what a person typed over a calculated value).
     """
@@ -20,7 +19,6 @@ class Dialect:
     name: str
     adds_instance_id: bool
     casts_like_java: bool
-    document_order: bool
     recalculates_on_same_value: bool
 
     @property
@@ -32,14 +30,12 @@ COLLECT = Dialect(
     name="collect",
     adds_instance_id=False,
     casts_like_java=True,
-    document_order=False,
     recalculates_on_same_value=True,
 )
 WEBFORMS = Dialect(
     name="webforms",
     adds_instance_id=True,
     casts_like_java=False,
-    document_order=True,
     recalculates_on_same_value=False,
 )
 DIALECTS = {one.name: one for one in (COLLECT, WEBFORMS)}

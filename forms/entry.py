@@ -10,7 +10,7 @@ from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
 
 from forms.bulk import bulk
-from forms.choices import Choice, offered, values
+from forms.choices import Choice, browser_takes, offered, ranked, values, within_bounds
 from forms.finish import Submission, finished, serialized
 from forms.graph import route
 from forms.instance import (
@@ -300,6 +300,8 @@ class Entry:
                 continue
             if definition.type != "string" and not definition.select:
                 node.text = answered(node.text, definition.type, "", self.dialect, self.zone)
+                if self.dialect.webforms:
+                    node.text = within_bounds(definition, node.text)
             elif definition.select in {"select", "rank"}:
                 node.text = " ".join(node.text.split())
 
@@ -400,9 +402,7 @@ class Entry:
         """
         node = self.find(ref)
         definition = node.defn
-        text = answered(value, definition.type, definition.select, self.dialect, self.zone)
-        if text and definition.select in {"select", "rank"} and self.dialect.document_order:
-            text = self._in_order(node, text)
+        text = self._stored(node, value)
         self._start()
         self._taken.pop(node, None)
         before = node.text
@@ -421,10 +421,11 @@ class Entry:
         self._after()
         return self._told(node)
 
-    def _in_order(self, node: Cell, text: str) -> str:
-        given = text.split()
-        order = {one.value: number for number, one in enumerate(offered(self, node))}
-        return " ".join(sorted(given, key=lambda value: order.get(value, len(order))))
+    def _stored(self, node: Cell, value: str) -> str:
+        """The answer as its question keeps it."""
+        definition = node.defn
+        text = answered(value, definition.type, definition.select, self.dialect, self.zone)
+        return browser_takes(self, node, text) if text and self.dialect.webforms else text
 
     def add_repeat(self, ref: str) -> Changed:
         """One more instance of the repeat at `ref`, last. Raises NoSuchNode."""
@@ -688,14 +689,20 @@ class Entry:
         self._added.append(made)
         control = definition.repeat
         assert control is not None
+        # To Web Forms those that a count makes while the form opens are not new.
+        if self._begun or not self.dialect.webforms:
+            self._greet(control, made)
+        self._joined(made)
+        return made
+
+    def _greet(self, repeat: Control, made: Cell) -> None:
+        """The actions that wait for new instances."""
         self._deep += 1
-        inside = control.within() if self.dialect.webforms else (control,)
+        inside = repeat.within() if self.dialect.webforms else (repeat,)
         for action in [action for one in inside for action in one.actions]:
             if "odk-new-repeat" in action.events or "jr-insert" in action.events:
                 self._act(action, made)
         self._deep -= 1
-        self._joined(made)
-        return made
 
     def _comes_last(self, parent: Cell) -> bool:
         """As JavaRosa has it, a first instance inside an instance of another repeat comes last
@@ -762,7 +769,7 @@ class Entry:
             # Collect reads the node itself, relevant or not.
             found = self._nearest(parent, self.form.by_path[control.count_path])
             number = plain_float(found.text) if found is not None else 0.0
-            return int(number) if number < 1e9 else 0
+            return max(int(number), 0) if number < 1e9 else 0
         instances = parent.kids.get(definition.name)
         here: Node = instances[0] if instances else Cell(definition, "", parent)
         for _ in range(len(definition.path) - len(control.count.at)):
@@ -771,11 +778,11 @@ class Entry:
         if number != number:  # noqa: PLR0124 - NaN
             # A blank count changes nothing; a form begins with none, whatever it is written with.
             return len(instances or ()) if self._begun else 0
-        return int(number) if number < 1e9 else 0
+        return max(int(number), 0) if number < 1e9 else 0
 
     def _fewer(self, parent: Cell, definition: Definition, number: int) -> None:
         """Web Forms takes away what the count no longer asks for, last first."""
-        for gone in reversed(parent.kids[definition.name][max(number, 0) :]):
+        for gone in reversed(parent.kids[definition.name][number:]):
             if self._begun:
                 self._removed.append(ref_of(gone))  # type: ignore[arg-type]
             remove(gone)  # type: ignore[arg-type]
@@ -814,6 +821,8 @@ class Entry:
             given = self._taken.get(node, node.text)
             if definition.select == "select1":
                 text = given if given in known else ""
+            elif definition.select == "rank" and self.dialect.webforms:
+                text = ranked(self, node, given)
             else:
                 text = " ".join(one for one in given.split() if one in known)
             if self.dialect.webforms:

@@ -177,6 +177,12 @@ class Mirror(Entry):
         self._hollow.discard(node)
         self._trigger(place_of(node))
 
+    def _stored(self, node: Cell, value: str) -> str:
+        """JavaRosa keeps a choice as often as it is given."""
+        if node.defn.select in {"select", "rank"}:
+            return " ".join(value.split())
+        return super()._stored(node, value)
+
     def answer(self, ref: str, value: str, *, keep_faulty: bool = True) -> Changed:
         node = self.find(ref)
         if not value and node in self._hollow:

@@ -328,7 +328,9 @@ class Reader:
                 continue
             if is_repeat:
                 if below.template is None:
-                    below.template = _trimmed(seed, self.repeats)
+                    # In Web Forms the instances of repeats inside it stay.
+                    left_out = self.repeats if self.dialect == "collect" else ()
+                    below.template = _emptied(seed, left_out)
             elif below.name in counts:
                 below.several = True
             counts[below.name] = counts.get(below.name, 0) + 1
@@ -675,15 +677,13 @@ def _blank(definition: Definition) -> Seed:
     )
 
 
-def _trimmed(seed: Seed, repeats: Container[Path]) -> Seed:
-    """An instance as a template: without the instances of repeats inside it."""
+def _emptied(seed: Seed, left_out: Container[Path]) -> Seed:
+    """An instance as a template: without its values (its attributes keep theirs), and without what
+    is at the paths `left_out`.
+    """
+    inside = (one for one in seed.children if one.definition.path not in left_out)
     return Seed(
-        seed.definition,
-        seed.text,
-        seed.attributes,
-        tuple(
-            _trimmed(one, repeats) for one in seed.children if one.definition.path not in repeats
-        ),
+        seed.definition, "", seed.attributes, tuple(_emptied(one, left_out) for one in inside)
     )
 
 

@@ -121,7 +121,8 @@ class Run:
 
     def _uuid(self) -> str:
         self.counter += 1
-        return str(uuid.uuid5(uuid.NAMESPACE_URL, f"{self.case['id']} {self.counter}"))
+        drawn = uuid.uuid5(uuid.NAMESPACE_URL, f"{self.case['id']} {self.counter}")
+        return str(uuid.UUID(bytes=drawn.bytes, version=4))
 
     @property
     def entry(self) -> Entry:

@@ -333,7 +333,8 @@ class Compiler:
                 if most is None
                 else f"{found.least} to {most}"
             )
-            raise self.fail(f"{name}() takes {wanted} arguments, not {count}")
+            plural = "" if wanted == "1" else "s"
+            raise self.fail(f"{name}() takes {wanted} argument{plural}, not {count}")
         self.functions.add(name)
         return found.build(self, expr.arguments, where)
 

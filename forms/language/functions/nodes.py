@@ -260,10 +260,10 @@ def _once(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
 _PARK_MILLER = 2_147_483_647
 
 
-def shuffled(nodes: list[Node], seed: float) -> list[Node]:
+def shuffled(nodes: list[Node], seed: int) -> list[Node]:
     """ODK XForms, randomize(): Park-Miller numbers drive an inside-out Fisher-Yates shuffle."""
     # The remainder has the sign of the seed, as in Java and JavaScript.
-    state = int(math.fmod(int(seed), _PARK_MILLER))
+    state = abs(seed) % _PARK_MILLER * (1 if seed > 0 else -1)
     if state <= 0:
         state += _PARK_MILLER - 1
     made: list[Node] = []
@@ -285,7 +285,7 @@ def _randomize(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) ->
     if len(arguments) == 1:
         return Code(
             "d",
-            lambda node, frame: shuffled(run(node, frame), frame.env.random() * _PARK_MILLER),
+            lambda node, frame: shuffled(run(node, frame), int(frame.env.random() * _PARK_MILLER)),
             where=code.where,
         )
     seed_code = compiler.compile(arguments[1], where)
@@ -294,23 +294,26 @@ def _randomize(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) ->
 
     def by_seed(node: Node, frame: Frame) -> list[Node]:
         seed = number(node, frame)
-        if math.isnan(seed) or math.isinf(seed):
-            seed = text_seed(text(node, frame))
-        return shuffled(run(node, frame), seed)
+        whole = text_seed(text(node, frame)) if math.isnan(seed) else _long(seed)
+        return shuffled(run(node, frame), whole)
 
     return Code("d", by_seed, where=code.where)
 
 
-def text_seed(text: str) -> float:
-    """A seed from what is no number: the first 8 bytes of its SHA-256, as Collect takes them; 0
-    from a blank.
+def _long(number: float) -> int:
+    """As Java cuts a number to a whole one of 64 bits."""
+    return int(max(-(2.0**63), number)) if number < 2.0**63 else 2**63 - 1
+
+
+def text_seed(text: str) -> int:
+    """A seed from what is no number: the first 8 bytes of its SHA-256, as both engines take them,
+    to the last bit; 0 from a blank.
     """
     if not text:
-        return 0.0
+        return 0
     import hashlib  # noqa: PLC0415 - needed by few forms
 
-    made = hashlib.sha256(text.encode()).digest()
-    return float(int.from_bytes(made[:8], "big", signed=True))
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big", signed=True)
 
 
 def _name_of(names: tuple[str, ...], tell: Callable[[Node], str]) -> None:
@@ -444,17 +447,36 @@ def _depend(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Co
 
 @function("uuid", least=0, most=1)
 def _uuid(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
-    """A new random UUID, or so many random characters of one."""
+    """A new random UUID, or so many random characters: in Collect digits and capitals, in a
+    browser what UUIDs begin with.
+    """
     if not arguments:
         return Code("s", lambda _node, frame: frame.env.new_uuid())
     number = compiler.conversions.number(compiler.compile(arguments[0], where))
+    letters = _lettered if compiler.conversions.java else str
 
     def cut(node: Node, frame: Frame) -> str:
         wanted = number(node, frame)
         length = int(wanted) if math.isfinite(wanted) else 0
         made = ""
         while len(made) < min(length, 1000):
-            made += frame.env.new_uuid().replace("-", "")
+            made += letters(frame.env.new_uuid())
         return made[: max(0, min(length, 1000))]
 
     return Code("s", cut)
+
+
+_LETTERS = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+_DRAWN = 20
+"""So many letters hold fewer bits than are drawn for a UUID: none is more likely than another."""
+
+
+def _lettered(uuid: str) -> str:
+    """The UUID's luck as letters, without the places that say of which kind it is."""
+    plain = uuid.replace("-", "")
+    left = int(plain[:12] + plain[13:16] + plain[17:], 16)
+    made = ""
+    for _ in range(_DRAWN):
+        left, letter = divmod(left, len(_LETTERS))
+        made += _LETTERS[letter]
+    return made

@@ -36,6 +36,8 @@ def bounded(text: str) -> str:
 
 @function("string", least=0, most=1, core=True)
 def _string(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None) -> Code:
+    if not arguments and compiler.conversions.java:
+        raise compiler.fail("string() takes 1 argument, not 0")
     code = compiler.compile(arguments[0], where) if arguments else _here(compiler, where)
     return compiler._folded(Code("s", compiler.conversions.string(code), constant=code.constant))  # noqa: SLF001 - see table
 

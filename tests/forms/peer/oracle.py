@@ -48,10 +48,12 @@ def classpath() -> str:
     return f"{jar}{os.pathsep}{kept}"
 
 
-def java(*arguments: str, timeout_s: float = 600) -> str:
-    """Run the program once; its standard output."""
+def java(*arguments: str, zone: str = "UTC", timeout_s: float = 600) -> str:
+    """Run the program once, on a device of that zone; its standard output."""
+    # The names of months are those of the device's language.
+    settings = ("-Xshare:auto", f"-Duser.timezone={zone}", "-Duser.language=en")
     ran = subprocess.run(
-        ["java", "-Xshare:auto", "-Duser.timezone=UTC", "-cp", classpath(), "JrPeer", *arguments],
+        ["java", *settings, "-cp", classpath(), "JrPeer", *arguments],
         check=True,
         capture_output=True,
         text=True,
@@ -60,10 +62,10 @@ def java(*arguments: str, timeout_s: float = 600) -> str:
     return ran.stdout
 
 
-def replay(cases: list[Case]) -> list[Case]:
-    """What JavaRosa makes of each case, in their order."""
+def replay(cases: list[Case], zone: str = "UTC") -> list[Case]:
+    """What JavaRosa makes of each case, in their order, on a device of that zone."""
     with tempfile.TemporaryDirectory() as here:
         asked, told = Path(here) / "cases.jsonl", Path(here) / "told.jsonl"
         asked.write_text("".join(json.dumps(case) + "\n" for case in cases), encoding="utf-8")
-        java("replay", str(asked), str(told))
+        java("replay", str(asked), str(told), zone=zone)
         return [json.loads(line) for line in told.read_text(encoding="utf-8").splitlines()]

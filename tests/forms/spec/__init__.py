@@ -1,0 +1,1 @@
+"""What ODK's specification says, item by item, each with its values written out."""
