@@ -566,6 +566,8 @@ class Compiler:
             steps = tuple(step for step in steps if step != HERE)
         if expr.start == "/":
             if steps and self.at and self.scope.root and self.scope.dialect != "xpath":
+                if self.in_predicate and self.conversions.java:
+                    return self._candidates_path(steps, where)
                 return self._own_path(steps)
             return self._walk(self._root(), (), steps, where)
         if expr.start == "":
@@ -666,6 +668,32 @@ class Compiler:
             self._read(where)
             return self._down(pinned, base, rest)
         return self._walk(Code("d", pinned, where=base), base, rest, None)
+
+    def _candidates_path(self, steps: tuple[Step, ...], where: Where | None) -> Code:
+        """An absolute path in a predicate, as Collect reads it: of the instances that the candidate
+        stands in, wherever the expression itself stands. An item of a list stands in none.
+        """
+        plain = plain_names(steps)
+        if plain is not None and self.scope.single(plain):
+            return self._from_root(plain)
+        around = where or ()
+        shared = 0
+        for step, name in zip(steps, around, strict=False):
+            if step.axis != "child" or step.predicates or _bare(step.test) != name:
+                break
+            shared += 1
+        if not shared:
+            return self._walk(self._root(), (), steps, None)
+        ups = len(around) - shared
+
+        def climb(node: Node, _frame: Frame) -> list[Node]:
+            here: Node | None = node
+            for _ in range(ups):
+                here = here and here.parent
+            return [here] if here is not None else []
+
+        base = around[:shared]
+        return self._walk(Code("d", climb, where=base), base, steps[shared:], None)
 
     def _from_root(self, names: Where) -> Code:
         """Down from the root of the entry, where that leads to the same nodes from everywhere."""
