@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import math
 import operator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from forms.held import DECIMAL, INT, TRUTH
 from forms.language import axes
 from forms.language.core import Code, Conversions, Frame, held
 from forms.language.dates import EPOCH
 from forms.language.functions import FUNCTIONS
-from forms.language.movable import movable, plain_names
+from forms.language.movable import ARGUMENTS_ONLY
 from forms.language.syntax import (
     HERE,
+    UP,
     BadExpression,
     Binary,
     Call,
@@ -24,6 +25,7 @@ from forms.language.syntax import (
     Path,
     Step,
     Variable,
+    is_name,
     parse,
     written,
 )
@@ -50,6 +52,8 @@ _COMPARED: dict[str, Callable[[float, float], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
+
+_NONE: frozenset[Any] = frozenset()
 
 PROGRAMS_MAX = 4096
 """As many are kept for one form, so that no stream of new texts fills the memory."""
@@ -88,13 +92,16 @@ class Program:
         self.code = code
         self.conversions = compiler.conversions
         self.crosses = compiler.crosses
-        self.far = frozenset(compiler.reads | compiler.passed)
-        self.passed = frozenset(compiler.passed - compiler.reads)
-        self.near = tuple(compiler.near)
-        self.ups_most = max((ups for ups, _ in self.near), default=0)
-        self.functions = frozenset(compiler.functions)
-        self.instances = frozenset(compiler.instances)
-        self.volatile = not self.functions.isdisjoint(VOLATILE)
+        reads, passed = compiler.reads, compiler.passed
+        # Most of these are empty: one will do for all.
+        self.far = frozenset(reads | passed) if passed else frozenset(reads) if reads else _NONE
+        self.passed = frozenset(passed - reads) if passed else _NONE
+        near = compiler.near
+        self.near = tuple(near)
+        self.ups_most = max(near)[0] if near else 0
+        self.functions = frozenset(compiler.functions) if compiler.functions else _NONE
+        self.instances = frozenset(compiler.instances) if compiler.instances else _NONE
+        self.volatile = not VOLATILE.isdisjoint(self.functions)
         self.pins = compiler.pins
 
     def __getattr__(self, name: str) -> Any:
@@ -233,6 +240,9 @@ class Compiled:
         return f"<{self.text}>"
 
 
+_CONVERSIONS = {dialect: Conversions(dialect) for dialect in ("collect", "webforms", "xpath")}
+
+
 class Compiler:
     """Compiles one expression; gathers on the way what it reads."""
 
@@ -244,7 +254,7 @@ class Compiler:
         """How many steps of an absolute path are those that the expression stands in, at most."""
         self.pins = 0
         """How many of them there are in the longest path."""
-        self.conversions = Conversions(scope.dialect)
+        self.conversions = _CONVERSIONS[scope.dialect]
         self.reads: set[Where] = set()
         self.passed: set[Where] = set()
         """Where a predicate picks among the nodes on the way to what is read."""
@@ -254,7 +264,7 @@ class Compiler:
         self.instances: set[str] = set()
         self.crosses = False
         self.fixed = False
-        """Something in it is so only where it stands."""
+        """Something in it is so only where it stands: elsewhere it is compiled once more."""
         self.in_predicate = 0
         self.everywhere = scope.dialect == "webforms"
         """Web Forms keeps nodes that are not relevant where they stand, and reads them as blank;
@@ -267,26 +277,19 @@ class Compiler:
 
     def compile(self, expr: Expr, where: Where | None) -> Code:
         """`where` is the generic path of the node that the piece runs on; None in a list."""
-        match expr:
-            case Path():
-                return self._path(expr, where)
-            case Literal(value):
-                return Code("s", lambda _node, _frame: value, constant=True)
-            case Call():
-                return self._call(expr, where)
-            case Binary():
-                return self._binary(expr, where)
-            case Number(value):
-                return Code("n", lambda _node, _frame: value, constant=True)
-            case Negative(operand):
-                return self._negative(operand, where)
-            case Filter(source, predicates):
-                return self._filter(source, predicates, where)
-            case Variable(name):
-                raise self.fail(f"there is no variable ${name}; a question is named ${{{name}}}")
+        return self._pieces[expr.__class__](self, expr, where)
 
-    def _negative(self, operand: Expr, where: Where | None) -> Code:
-        code = self.compile(operand, where)
+    def _literal(self, expr: Literal | Number, _where: Where | None) -> Code:
+        value = expr.value
+        kind = "s" if expr.__class__ is Literal else "n"
+        return Code(kind, lambda _node, _frame: value, constant=True)
+
+    def _variable(self, expr: Variable, _where: Where | None) -> Code:
+        name = expr.name
+        raise self.fail(f"there is no variable ${name}; a question is named ${{{name}}}")
+
+    def _negative(self, expr: Negative, where: Where | None) -> Code:
+        code = self.compile(expr.operand, where)
         number = self.conversions.number(code)
         return self._folded(
             Code("n", lambda node, frame: -number(node, frame), constant=code.constant)
@@ -336,15 +339,18 @@ class Compiler:
             plural = "" if wanted == "1" else "s"
             raise self.fail(f"{name}() takes {wanted} argument{plural}, not {count}")
         self.functions.add(name)
+        if name not in ARGUMENTS_ONLY:
+            self.fixed = True
         return found.build(self, expr.arguments, where)
 
-    def _filter(self, source: Expr, predicates: tuple[Expr, ...], where: Where | None) -> Code:
-        self._collects(source)
-        code = self.compile(source, where)
+    def _filter(self, expr: Filter, where: Where | None) -> Code:
+        self.fixed = True
+        self._collects(expr.source)
+        code = self.compile(expr.source, where)
         if code.kind not in {"d", "v"}:
             raise self.fail("only nodes can be filtered by [...]")
         nodes = self.conversions.nodes(code)
-        keep = [self._predicate(one, code.where) for one in predicates]
+        keep = [self._predicate(one, code.where) for one in expr.predicates]
 
         def filtered(node: Node, frame: Frame) -> list[Node]:
             found = nodes(node, frame)
@@ -561,26 +567,41 @@ class Compiler:
     # -- paths
 
     def _path(self, expr: Path, where: Where | None) -> Code:
-        steps = expr.steps
-        if HERE in steps:
-            steps = tuple(step for step in steps if step != HERE)
+        plain = _plain(expr.steps)
         if expr.start == "/":
+            if plain is not None and self.at and not self.everywhere:
+                ups, names = plain
+                if not ups and self.scope.single(names):
+                    return self._from_root(names)
+            self.fixed = True
+            steps = _without_here(expr.steps)
             if steps and self.at and self.scope.root and self.scope.dialect != "xpath":
                 if self.in_predicate and self.conversions.java:
                     return self._candidates_path(steps, where)
                 return self._own_path(steps)
-            return self._walk(self._root(), (), steps, where)
+            return self._walk(self._root(), (), steps)
         if expr.start == "":
-            if where is not None and not self.in_predicate and self._simple(steps):
-                return self._near(steps, where)
-            here = Code("d", lambda node, _frame: [node], where=where)
-            return self._walk(here, where, steps, where)
+            return self._relative(expr.steps, plain, where)
         start = cast("Expr", expr.start)
+        steps = _without_here(expr.steps)
+        if not (_is_list(start) and all(map(_by_name, steps))):
+            self.fixed = True
         self._collects(start)
         code = self.compile(start, where)
         if code.kind not in {"d", "v"}:
             raise self.fail(f"{written(start)} gives no nodes that a path could go on from")
-        return self._walk(code, code.where, steps, where)
+        return self._walk(code, code.where, steps)
+
+    def _relative(
+        self, steps: tuple[Step, ...], plain: tuple[int, Where] | None, where: Where | None
+    ) -> Code:
+        if where is not None and not self.in_predicate:
+            if plain is not None and not self.everywhere:
+                return self._near(*plain, where)
+            self.fixed = True
+        elif plain is None:
+            self.fixed = True
+        return self._walk(Code("d", _here, where=where), where, _without_here(steps))
 
     def _root(self) -> Code:
         if self.scope.dialect == "xpath":
@@ -591,22 +612,6 @@ class Compiler:
 
         return Code("d", document, where=())
 
-    @staticmethod
-    def _simple(steps: tuple[Step, ...]) -> bool:
-        """Up some levels and then down by names, without a predicate."""
-        down = False
-        for step in steps:
-            if step.predicates:
-                return False
-            if step.axis == "parent" and step.test == "node()":
-                if down:
-                    return False
-            elif step.axis in {"child", "attribute"} and _is_name(step.test):
-                down = True
-            else:
-                return False
-        return True
-
     def _read(self, path: Where) -> None:
         self.reads.add(path)
 
@@ -614,17 +619,10 @@ class Compiler:
         """An absolute path into the form's own data: pinned to the repeat instances that the
         expression stands in, up to its last step or first predicate.
         """
-        plain = plain_names(steps)
-        if plain is not None and not self.everywhere and self.scope.single(plain):
-            return self._from_root(plain)
         shared = 0
         names: list[str] = []
         for number, step in enumerate(steps):
-            if (
-                step.axis not in {"child", "attribute"}
-                or not _is_name(step.test)
-                or step.predicates
-            ):
+            if step.axis not in {"child", "attribute"} or not is_name(step.test) or step.predicates:
                 break
             name = _bare(step.test)
             names.append("@" + name if step.axis == "attribute" else name)
@@ -634,7 +632,7 @@ class Compiler:
                 shared += 1
         self.pins = max(self.pins, shared)
         if shared == 0:
-            return self._walk(self._root(), (), steps, None)
+            return self._walk(self._root(), (), steps)
         ups = len(self.at) - shared
         top_name = self.at[shared - 1]
         base = self.at[:shared]
@@ -656,18 +654,15 @@ class Compiler:
             return [node]
 
         rest = steps[shared:]
-        if all(
-            not step.predicates and step.axis in {"child", "attribute"} and _is_name(step.test)
-            for step in rest
-        ):
-            where = base
-            for step in rest:
-                where = self._onward(where, step)  # type: ignore[assignment] # names only
-                if where in self.scope.repeats:
-                    self.crosses = True
-            self._read(where)
-            return self._down(pinned, base, rest)
-        return self._walk(Code("d", pinned, where=base), base, rest, None)
+        if self.everywhere or not all(step.name for step in rest):
+            return self._walk(Code("d", pinned, where=base), base, rest)
+        where = base
+        for step in rest:
+            where = (*where, step.name)
+            if where in self.scope.repeats:
+                self.crosses = True
+        self._read(where)
+        return self._down(pinned, base, where[shared:])
 
     def _candidates_path(self, steps: tuple[Step, ...], where: Where | None) -> Code:
         """An absolute path in a predicate, as Collect reads it: of the instances that the candidate
@@ -720,24 +715,17 @@ class Compiler:
 
         return Code("d", down, where=names)
 
-    def _near(self, steps: tuple[Step, ...], where: Where) -> Code:
-        if self.everywhere:
-            self.fixed = True
-            return self._walk(
-                Code("d", lambda node, _frame: [node], where=where), where, steps, where
-            )
-        ups = sum(step.axis == "parent" for step in steps)
+    def _near(self, ups: int, names: Where, where: Where) -> Code:
+        """Up some levels and then down by names."""
         if ups > len(where):
             self.fixed = True
             return Code("d", lambda _node, _frame: [])
         base = where[: len(where) - ups]
-        rest = steps[ups:]
-        if ups == 1 and len(rest) == 1 and rest[0].axis == "child":
-            return self._beside(_bare(rest[0].test), base)
-        if not any(step.axis == "attribute" for step in rest):
-            self.near.add((ups, tuple(_bare(step.test) for step in rest)))
-        if not rest and not ups:
-            return Code("d", lambda node, _frame: [node] if node.relevant else [], where=base)
+        self.near.add((ups, names))
+        if not names and not ups:
+            return Code("d", _itself, where=base)
+        if ups == 1 and len(names) == 1:
+            return self._beside(names[0], base)
 
         def climb(node: Node, _frame: Frame) -> list[Node]:
             here: Node | None = node
@@ -747,17 +735,16 @@ class Compiler:
                 here = here.parent
             return [] if here is None else [here]
 
-        if not rest:
+        if not names:
 
             def there(node: Node, frame: Frame) -> list[Node]:
                 return [one for one in climb(node, frame) if one.relevant]
 
             return Code("d", there, where=base)
-        return self._down(climb, base, rest)
+        return self._down(climb, base, names)
 
     def _beside(self, name: str, base: Where) -> Code:
         """../name, the nodes beside the one it stands at: most paths within a repeat."""
-        self.near.add((1, (name,)))
 
         def beside(node: Node, frame: Frame) -> list[Node]:
             parent = node.parent
@@ -775,12 +762,9 @@ class Compiler:
         self,
         start: Callable[[Node, Frame], list[Node]],
         base: Where,
-        steps: tuple[Step, ...],
+        names: Where,
     ) -> Code:
         """From the starting node down by names: the shape of nearly every path."""
-        if self.everywhere or any(step.axis == "attribute" for step in steps):
-            return self._walk(Code("d", start, where=base), base, steps, None)
-        names = tuple(_bare(step.test) for step in steps)
         where = (*base, *names)
         if len(names) == 1:
             name = names[0]
@@ -813,9 +797,7 @@ class Compiler:
 
         return Code("d", down, where=where)
 
-    def _walk(
-        self, start: Code, base: Where | None, steps: tuple[Step, ...], _outer: Where | None
-    ) -> Code:
+    def _walk(self, start: Code, base: Where | None, steps: tuple[Step, ...]) -> Code:
         """Any path at all, step by step."""
         where = base
         moves: list[Callable[[list[Node], Frame], list[Node]]] = []
@@ -825,9 +807,9 @@ class Compiler:
             where = self._onward(where, step)
             if where is not None and where in self.scope.repeats:
                 self.crosses = True
-            if step.axis == "child" and not step.predicates and self._bare_name(step.test):
+            if step.name and self.scope.bare_names:
                 # Names in a row are one move.
-                names.append(_bare(step.test))
+                names.append(step.name)
                 if len(names) == 1:
                     moves.append(_down_by(names))
                 continue
@@ -855,9 +837,6 @@ class Compiler:
 
         return Code("d", walked, where=where)
 
-    def _bare_name(self, test: str) -> bool:
-        return self.scope.bare_names and _is_name(test)
-
     def _onward(self, where: Where | None, step: Step) -> Where | None:
         """The generic path after the step; None where it is not one of the form's own."""
         if where is None:
@@ -866,7 +845,7 @@ class Compiler:
             return where[:-1] if where else None
         if step.axis == "self":
             return where
-        if step.axis in {"child", "attribute"} and _is_name(step.test):
+        if step.axis in {"child", "attribute"} and is_name(step.test):
             name = _bare(step.test)
             return (*where, "@" + name if step.axis == "attribute" else name)
         for path in self.scope.paths:
@@ -999,7 +978,7 @@ class Compiler:
 
         Only where X does not depend on the item, and nothing in the predicates asks for places.
         """
-        if before is not None or step.axis != "child" or not _is_name(step.test):
+        if before is not None or step.axis != "child" or not is_name(step.test):
             return None
         first, *others = step.predicates
         parts = list(_conjuncts(first))
@@ -1078,6 +1057,17 @@ class Compiler:
 
         return look
 
+    _pieces: ClassVar[dict[type, Callable[[Compiler, Any, Where | None], Code]]] = {
+        Path: _path,
+        Literal: _literal,
+        Call: _call,
+        Binary: _binary,
+        Number: _literal,
+        Negative: _negative,
+        Filter: _filter,
+        Variable: _variable,
+    }
+
 
 def _down_by(names: list[str]) -> Callable[[list[Node], Frame], list[Node]]:
     """Down from all nodes by the names: more may be added to them until it first runs."""
@@ -1094,6 +1084,47 @@ def _down_by(names: list[str]) -> Callable[[list[Node], Frame], list[Node]]:
     return down
 
 
+def _here(node: Node, _frame: Frame) -> list[Node]:
+    return [node]
+
+
+def _itself(node: Node, _frame: Frame) -> list[Node]:
+    return [node] if node.relevant else []
+
+
+def _plain(steps: tuple[Step, ...]) -> tuple[int, Where] | None:
+    """So many levels up, then down by names, where the steps do no more than that."""
+    ups = 0
+    names: list[str] = []
+    for step in steps:
+        if step.name:
+            names.append(step.name)
+        elif step is UP and not names:
+            ups += 1
+        elif step is not HERE:
+            return None
+    return ups, tuple(names)
+
+
+def _without_here(steps: tuple[Step, ...]) -> tuple[Step, ...]:
+    for step in steps:
+        if step is HERE:
+            return tuple(one for one in steps if one is not HERE)
+    return steps
+
+
+def _by_name(step: Step) -> bool:
+    return step.axis == "child" and is_name(step.test)
+
+
+def _is_list(expr: Expr) -> bool:
+    return (
+        isinstance(expr, Call)
+        and expr.name == "instance"
+        and all(isinstance(one, Literal) for one in expr.arguments)
+    )
+
+
 def _conjuncts(expr: Expr) -> list[Expr]:
     if isinstance(expr, Binary) and expr.operator == "and":
         return [*_conjuncts(expr.left), *_conjuncts(expr.right)]
@@ -1106,14 +1137,9 @@ def _key(expr: Expr) -> tuple[str, Expr] | None:
         return None
     for mine, other in ((expr.left, expr.right), (expr.right, expr.left)):
         if isinstance(mine, Path) and mine.start == "":
-            steps = [one for one in mine.steps if not (one.axis == "self" and one.test == "node()")]
-            if (
-                len(steps) == 1
-                and steps[0].axis == "child"
-                and _is_name(steps[0].test)
-                and not steps[0].predicates
-            ):
-                return _bare(steps[0].test), other
+            plain = _plain(mine.steps)
+            if plain is not None and not plain[0] and len(plain[1]) == 1:
+                return plain[1][0], other
     return None
 
 
@@ -1140,10 +1166,6 @@ def _free(expr: Expr) -> bool:
 _STEADY = frozenset(
     {"concat", "string", "number", "int", "round", "substr", "translate", "coalesce"}
 )
-
-
-def _is_name(test: str) -> bool:
-    return test != "*" and not test.endswith((")", ":*"))
 
 
 def _bare(test: str) -> str:
@@ -1228,11 +1250,6 @@ def _program(text: str, at: Where, scope: Scope, pinned: int) -> Program:
     compiler = Compiler(text, at, scope, pinned)
     code = compiler.compile(ast, at if scope.dialect != "xpath" else None)
     program = Program(ast, code, compiler)
-    if (
-        scope.dialect != "xpath"
-        and not compiler.fixed
-        and len(scope.programs) < PROGRAMS_MAX
-        and movable(ast, scope)
-    ):
+    if scope.dialect != "xpath" and not compiler.fixed and len(scope.programs) < PROGRAMS_MAX:
         scope.programs[text] = program
     return program

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import Decimal
 from functools import lru_cache
 
@@ -44,6 +44,12 @@ class Step:
     axis: str
     test: str
     predicates: tuple[Expr, ...] = ()
+    name: str = field(init=False, compare=False, repr=False)
+    """That of the children which it goes down to, where it does no more than that; else ""."""
+
+    def __post_init__(self) -> None:
+        plain = self.axis == "child" and not self.predicates and is_name(self.test)
+        object.__setattr__(self, "name", self.test.rpartition(":")[2] if plain else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,24 +89,22 @@ class Negative:
 Expr = Literal | Number | Variable | Path | Filter | Call | Binary | Negative
 
 _NAME = r"[^\W\d][\w.\-·]*+"
-_PLAIN = rf"(?:/{_NAME})++"
 _TOKEN = re.compile(
-    r"(?:"
     # A whole path of plain names, which nearly every path of a form is, is read at one go.
-    rf"(?P<path>(?:\.\.(?:/\.\.)*+)?+{_PLAIN}(?!\s*[/\[(:·]))"
-    r"|(?P<number>\d++(?:\.\d*+)?+|\.\d++)"
-    r"|(?P<literal>\"[^\"]*+\"|'[^']*+')"
-    r"|(?P<symbol>//|::|\.\.|!=|<=|>=|[()\[\].@,/|+\-=<>*$])"
-    rf"|(?P<name>{_NAME}(?::(?:{_NAME}|\*)(?!:))?)"
-    r")\s*+"
+    rf"(?:\.\.(?:/\.\.)*+)?+(?:/{_NAME})++(?!\s*[/\[(:·])"
+    r"|\d++(?:\.\d*+)?+|\.\d++"
+    r"|\"[^\"]*+\"|'[^']*+'"
+    r"|//|::|\.\.|!=|<=|>=|[()\[\].@,/|+\-=<>*$]"
+    rf"|{_NAME}(?::(?:{_NAME}|\*)(?!:))?"
+    # What has no place in any expression, and is refused where it stands.
+    r"|\S"
 )
 _SPACE = re.compile(r"\s*")
-_WORDS = frozenset({"and", "or", "div", "mod"})
-_BEFORE_OPERAND = frozenset(
-    {"", "@", "::", "(", "[", ",", "and", "or", "mod", "div", "*op", "/", "//", "|", "+", "-"}
-    | {"=", "!=", "<", "<=", ">", ">="}
-)
-_ONWARD = frozenset({"/", "//", "@", "::"})
+_SYMBOLS = frozenset("()[].@,/|+-=<>*$")
+_GLUED = re.compile(r"(and|or|div|mod)(?![^\W\d])")
+_QUOTES = frozenset("\"'")
+_LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz")
+_ENDS = frozenset({"", ")", "]", ","})
 AXES = frozenset(
     {
         "ancestor",
@@ -130,75 +134,22 @@ _POWER = {
     ">=": 4,
     "+": 5,
     "-": 5,
-    "*op": 6,
+    "*": 6,
     "div": 6,
     "mod": 6,
 }
-_UNION = 8
-
-
-def tokens(text: str) -> list[tuple[str, str, int]]:
-    """(kind, text, place) of each token; an operator name is told from a name by what precedes it
-    (XPath 1.0, 3.7).
-    """
-    found: list[tuple[str, str, int]] = []
-    place = _SPACE.match(text).end()  # type: ignore[union-attr] # matches always
-    end = len(text)
-    before = ""
-    read = _TOKEN.match
-    while place < end:
-        match = read(text, place)
-        if match is None:
-            what = (
-                "the text is not closed"
-                if text[place] in "'\""
-                else f"{text[place]!r} has no place here"
-            )
-            raise BadExpression(text, place, what)
-        kind: str = match.lastgroup  # type: ignore[assignment] # one of them matched
-        said = match[kind]
-        operand = before in _BEFORE_OPERAND
-        if kind == "path" and (not operand or before in _ONWARD):
-            # It goes on from what stands before it.
-            _apart(said, place, found)
-            before = "name"
-            place = match.end()
-            continue
-        if said == "*" and not operand:
-            said = "*op"
-        elif kind == "name" and not operand:
-            head = re.match(r"(and|or|div|mod)(?![^\W\d])", said)
-            if said in _WORDS:
-                kind = "symbol"
-            elif head:
-                kind, said = "symbol", head[1]
-                found.append((kind, said, place))
-                before = said
-                place += len(said)
-                continue
-        found.append((kind, said, place))
-        before = said if kind == "symbol" else kind
-        place = match.end()
-    found.append(("end", "", end))
-    return found
-
-
-def _apart(path: str, place: int, found: list[tuple[str, str, int]]) -> None:
-    """The tokens of which a path of plain names is made."""
-    for step in path.split("/"):
-        if step:
-            found.append(("symbol" if step == ".." else "name", step, place))
-            place += len(step)
-        found.append(("symbol", "/", place))
-        place += 1
-    found.pop()
-
-
 _FROM_ROOT = frozenset({"/", "//"})
-_GOES_ON = frozenset({"[", "/", "//"})
-_IN_STEP = frozenset({"[", "(", "::"})
+_GOES_ON = frozenset("[/")
+_NOT_PLAIN = frozenset({"(", "::", "["})
+_STEPS = frozenset({".", "..", "@", "*"})
 HERE = Step("self", "node()")
-_UP = Step("parent", "node()")
+"""There is but this one of it, as of UP, so that both are known at sight."""
+UP = Step("parent", "node()")
+_ITSELF = Path("", (HERE,))
+_BELOW = Step("descendant-or-self", "node()")
+
+
+_NAMELESS = {("self", "node()"): HERE, ("parent", "node()"): UP}
 
 
 @lru_cache(4096)
@@ -206,27 +157,59 @@ def _child(name: str) -> Step:
     return Step("child", name)
 
 
+def is_name(test: str) -> bool:
+    """Whether it is the name of one thing, and neither "*" nor text() and the like."""
+    return test != "*" and not test.endswith((")", ":*"))
+
+
+def _begins_name(head: str) -> bool:
+    return head.isalpha() or head == "_" or (head.isalnum() and not head.isdecimal())
+
+
 class _Reader:
+    """Reads from left to right. A token is its text alone: what it is, is told from how it begins
+    and from whether an operand or an operator is due (XPath 1.0, 3.7); its place is worked out
+    only where it is complained of.
+    """
+
     def __init__(self, text: str) -> None:
         self.text = text
-        self.tokens = tokens(text)
-        self.symbols = [said if kind == "symbol" else "" for kind, said, _ in self.tokens]
-        self.symbols.append("")
+        self.tokens: list[str] = _TOKEN.findall(text)
+        # Two are looked at together.
+        self.tokens += ("", "")
         self.at = 0
         self.depth = 0
 
     def fail(self, reason: str) -> BadExpression:
-        return BadExpression(self.text, self.tokens[self.at][2], reason)
+        """What is no token at all is complained of first, wherever it stands."""
+        for number, said in enumerate(self.tokens):
+            if said in _QUOTES:
+                return BadExpression(self.text, self.place(number), "the text is not closed")
+            if said and not (
+                len(said) > 1 or said in _SYMBOLS or said.isdecimal() or _begins_name(said)
+            ):
+                return BadExpression(self.text, self.place(number), f"{said!r} has no place here")
+        return BadExpression(self.text, self.place(self.at), reason)
 
-    def peek(self, ahead: int = 0) -> str:
-        """The symbol that comes, "" where it is none."""
-        return self.symbols[self.at + ahead]
+    def place(self, number: int) -> int:
+        """Where the token stands in the text, from 0."""
+        found = 0
+        for said in self.tokens[:number]:
+            found = _SPACE.match(self.text, found).end() + len(said)  # type: ignore[union-attr] # matches always
+        return _SPACE.match(self.text, found).end()  # type: ignore[union-attr]
+
+    def here(self) -> str:
+        """The token that comes, as it is complained of: of a path its first sign."""
+        said = self.tokens[self.at]
+        if not said:
+            return "the end"
+        if said[0] == "/" and said != "//":
+            return repr("/")
+        return repr(".." if said.startswith("..") else said)
 
     def take(self, symbol: str) -> None:
-        if self.peek() != symbol:
-            kind, said, _ = self.tokens[self.at]
-            found = "the end" if kind == "end" else repr(said)
-            raise self.fail(f"expected {symbol!r}, found {found}")
+        if self.tokens[self.at] != symbol:
+            raise self.fail(f"expected {symbol!r}, found {self.here()}")
         self.at += 1
 
     def expression(self, power: int = 0) -> Expr:
@@ -235,25 +218,29 @@ class _Reader:
             raise self.fail(f"nested deeper than {DEPTH_MAX}")
         left = self.unary()
         while True:
-            operator = self.symbols[self.at]
-            strength = _POWER.get(operator, 0)
+            sign = self.tokens[self.at]
+            strength = _POWER.get(sign, 0)
             if strength <= power:
-                break
+                if strength or sign in _ENDS or not self.parted(sign):
+                    break
+                continue
             self.at += 1
-            left = Binary(operator.removesuffix("op"), left, self.expression(strength))
+            left = Binary(sign, left, self.expression(strength))
         self.depth -= 1
         return left
 
+    def parted(self, said: str) -> bool:
+        """Whether an operator was hidden in a name, as in "10 mod3": they are two tokens now."""
+        glued = _GLUED.match(said)
+        if glued is None:
+            return False
+        rest = _TOKEN.findall(said, glued.end())
+        self.tokens[self.at : self.at + 1] = [glued[0], *rest]
+        return True
+
     def unary(self) -> Expr:
-        kind, said, _ = self.tokens[self.at]
-        if kind == "path":
-            # Nearly every operand is a plain path or a literal: these go no further down.
-            self.at += 1
-            left: Expr = _plain(said)
-        elif kind == "literal" and self.symbols[self.at + 1] not in _GOES_ON:
-            self.at += 1
-            left = Literal(said[1:-1])
-        elif kind == "symbol" and said == "-":
+        said = self.tokens[self.at]
+        if said == "-":
             self.at += 1
             self.depth += 1
             if self.depth > DEPTH_MAX:
@@ -261,139 +248,168 @@ class _Reader:
             operand = self.unary()
             self.depth -= 1
             return Negative(operand)
-        else:
-            left = self.path()
-        while self.symbols[self.at] == "|":
+        left = self.path()
+        while self.tokens[self.at] == "|":
             self.at += 1
             left = Binary("|", left, self.path())
         return left
 
     def path(self) -> Expr:
-        kind, said, _ = self.tokens[self.at]
-        if kind == "path":
+        said = self.tokens[self.at]
+        head = said[:1]
+        following = self.tokens[self.at + 1]
+        if head in _LETTERS or _begins_name(head):
+            if following != "(" or said in NODE_TESTS:
+                return Path("", tuple(self.steps()))
+            source: Expr = self.call(said)
+        elif head == "/":
             self.at += 1
-            return _plain(said)
-        if said in _FROM_ROOT and kind == "symbol":
-            self.at += 1
+            if said not in _FROM_ROOT:
+                return _plain(said)
             steps: list[Step] = []
             if said == "//":
-                steps.append(Step("descendant-or-self", "node()"))
+                steps.append(_BELOW)
                 steps.extend(self.steps())
             elif self.starts_step():
                 steps.extend(self.steps())
             return Path("/", tuple(steps))
-        if self.starts_primary():
-            source = self.primary()
-            if self.symbols[self.at] not in _GOES_ON:
-                return source
-            predicates = self.predicates()
-            if predicates:
-                source = Filter(source, predicates)
-            if self.peek() in _FROM_ROOT:
-                steps = []
-                if self.peek() == "//":
-                    steps.append(Step("descendant-or-self", "node()"))
+        elif said[:3] == "../":
+            self.at += 1
+            return _plain(said)
+        elif said in _STEPS:
+            if said == "." and following[:1] not in _GOES_ON:
                 self.at += 1
-                steps.extend(self.steps())
-                return Path(source, tuple(steps))
-            return source
-        if self.starts_step():
+                return _ITSELF
             return Path("", tuple(self.steps()))
-        raise self.fail("an operand is missing" if kind == "end" else f"{said!r} has no place here")
-
-    def starts_primary(self) -> bool:
-        kind, said, _ = self.tokens[self.at]
-        if kind == "name":
-            return self.symbols[self.at + 1] == "(" and said not in NODE_TESTS
-        return kind in {"number", "literal"} or (kind == "symbol" and said in {"(", "$"})
+        else:
+            source = self.primary(said, head)
+        if self.tokens[self.at][:1] not in _GOES_ON:
+            return source
+        predicates = self.predicates()
+        if predicates:
+            source = Filter(source, predicates)
+        if self.tokens[self.at][:1] == "/":
+            return Path(source, tuple(self.onward()))
+        return source
 
     def starts_step(self) -> bool:
-        kind, said, _ = self.tokens[self.at]
-        return kind == "name" or (kind == "symbol" and said in {".", "..", "@", "*"})
+        said = self.tokens[self.at]
+        return said in _STEPS or said[:3] == "../" or _begins_name(said[:1])
 
     def steps(self) -> list[Step]:
-        found = [self.step()]
-        while self.symbols[self.at] in _FROM_ROOT:
-            if self.peek() == "//":
-                found.append(Step("descendant-or-self", "node()"))
+        said = self.tokens[self.at]
+        if said[:3] == "../":
             self.at += 1
-            found.append(self.step())
-        return found
+            return [*_plain(said).steps, *self.onward()]
+        first = self.step()
+        if self.tokens[self.at][:1] != "/":
+            return [first]
+        return [first, *self.onward()]
+
+    def onward(self) -> list[Step]:
+        """The steps that follow what has been read."""
+        found: list[Step] = []
+        while True:
+            said = self.tokens[self.at]
+            if said[:1] != "/":
+                return found
+            self.at += 1
+            if said not in _FROM_ROOT:
+                found.extend(_plain(said).steps)
+                continue
+            if said == "//":
+                found.append(_BELOW)
+            said = self.tokens[self.at]
+            if said[:3] == "../":
+                self.at += 1
+                found.extend(_plain(said).steps)
+            else:
+                found.append(self.step())
 
     def step(self) -> Step:
-        kind, said, _ = self.tokens[self.at]
-        if kind == "symbol" and said in {".", ".."}:
-            self.at += 1
-            if self.symbols[self.at] != "[":
-                return HERE if said == "." else _UP
-            axis = "self" if said == "." else "parent"
-            return Step(axis, "node()", self.predicates())
+        said = self.tokens[self.at]
+        following = self.tokens[self.at + 1]
         axis = "child"
-        if kind == "name" and self.symbols[self.at + 1] not in _IN_STEP:
+        if _begins_name(said[:1]):
+            if following not in _NOT_PLAIN:
+                self.at += 1
+                return _child(said)
+            if following == "::":
+                if said not in AXES:
+                    raise self.fail(f"there is no axis {said!r}")
+                axis = said
+                self.at += 2
+        elif said in {".", ".."}:
             self.at += 1
-            return _child(said)
-        if kind == "symbol" and said == "@":
+            if following != "[":
+                return HERE if said == "." else UP
+            return Step("self" if said == "." else "parent", "node()", self.predicates())
+        elif said == "@":
             axis = "attribute"
             self.at += 1
-        elif kind == "name" and self.peek(1) == "::":
-            if said not in AXES:
-                raise self.fail(f"there is no axis {said!r}")
-            axis = said
-            self.at += 2
-        kind, said, _ = self.tokens[self.at]
-        if kind == "symbol" and said == "*":
+        said = self.tokens[self.at]
+        if said == "*":
             self.at += 1
             return Step(axis, "*", self.predicates())
-        if kind != "name":
+        if not _begins_name(said[:1]):
             raise self.fail("a name is missing")
         self.at += 1
         test = said
-        if self.peek() == "(":
+        if self.tokens[self.at] == "(":
             if said not in NODE_TESTS:
                 raise self.fail(f"{said}() cannot stand as a step of a path")
             self.at += 1
-            target = ""
-            if self.tokens[self.at][0] == "literal" and said == "processing-instruction":
-                target = self.tokens[self.at][1]
+            target = self.tokens[self.at]
+            if said == "processing-instruction" and target[:1] in _QUOTES and len(target) > 1:
                 self.at += 1
+            else:
+                target = ""
             self.take(")")
             test = f"{said}({target})"
-        return Step(axis, test, self.predicates())
+        predicates = self.predicates()
+        found = None if predicates else _NAMELESS.get((axis, test))
+        return found or Step(axis, test, predicates)
 
     def predicates(self) -> tuple[Expr, ...]:
         found = []
-        while self.peek() == "[":
+        while self.tokens[self.at] == "[":
             self.at += 1
             found.append(self.expression())
             self.take("]")
         return tuple(found)
 
-    def primary(self) -> Expr:
-        kind, said, _ = self.tokens[self.at]
-        self.at += 1
-        if kind == "number":
+    def primary(self, said: str, head: str) -> Expr:
+        if head.isdecimal() or (head == "." and len(said) > 1):
+            self.at += 1
             return Number(float(said))
-        if kind == "literal":
+        if head in _QUOTES and len(said) > 1:
+            self.at += 1
             return Literal(said[1:-1])
         if said == "(":
+            self.at += 1
             inside = self.expression()
             self.take(")")
             return inside
         if said == "$":
-            kind, said, _ = self.tokens[self.at]
-            if kind != "name":
+            self.at += 1
+            said = self.tokens[self.at]
+            if not _begins_name(said[:1]):
                 raise self.fail("a variable's name is missing")
             self.at += 1
             return Variable(said)
-        self.take("(")
+        raise self.fail(f"{self.here()} has no place here" if said else "an operand is missing")
+
+    def call(self, name: str) -> Call:
+        # Its bracket has been seen.
+        self.at += 2
         arguments: list[Expr] = []
-        if self.peek() != ")":
+        if self.tokens[self.at] != ")":
             arguments.append(self.expression())
-            while self.peek() == ",":
+            while self.tokens[self.at] == ",":
                 self.at += 1
                 arguments.append(self.expression())
         self.take(")")
-        return Call(said, tuple(arguments))
+        return Call(name, tuple(arguments))
 
 
 def _plain(path: str) -> Path:
@@ -401,7 +417,7 @@ def _plain(path: str) -> Path:
     names = path.split("/")
     if names[0] == "":
         return Path("/", tuple(map(_child, names[1:])))
-    return Path("", tuple(_UP if name == ".." else _child(name) for name in names))
+    return Path("", tuple(UP if name == ".." else _child(name) for name in names))
 
 
 def parse(text: str) -> Expr:
@@ -410,8 +426,8 @@ def parse(text: str) -> Expr:
         raise BadExpression(text, LENGTH_MAX, f"longer than {LENGTH_MAX:,} characters")
     reader = _Reader(text)
     found = reader.expression()
-    if reader.tokens[reader.at][0] != "end":
-        raise reader.fail(f"{reader.tokens[reader.at][1]!r} has no place here")
+    if reader.tokens[reader.at]:
+        raise reader.fail(f"{reader.here()} has no place here")
     return found
 
 

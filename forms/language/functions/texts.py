@@ -43,6 +43,7 @@ def _string(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, .
 
 
 def _here(compiler: Compiler, where: tuple[str, ...] | None) -> Code:
+    compiler.fixed = True
     if where is not None:
         compiler.reads.add(where)
     return Code("d", lambda node, _frame: [node], where=where)
