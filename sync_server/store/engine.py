@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import queue
 import threading
 import time
@@ -23,6 +24,7 @@ from sqlalchemy import (
     create_engine,
     event,
     insert,
+    inspect,
     text,
     update,
 )
@@ -60,7 +62,9 @@ class StorageFull(Exception):
 
 
 class Unavailable(Exception):
-    """The database does not answer, or stayed busy. Nothing of the work was kept."""
+    """The database does not answer, or stayed busy. Nothing of the work was kept, unless it died in
+    the very commit: whoever does it again finds that out, as every work here can be done again.
+    """
 
 
 @dataclass(slots=True)
@@ -76,8 +80,9 @@ class Store:
     failure), so it has no effect but through its transaction.
     """
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, luck: Callable[[], float]) -> None:
         self.engine = engine
+        self._luck = luck
         self.sqlite = engine.dialect.name == "sqlite"
         # One snapshot, and never a reason for a writer (or the reader itself) to try again.
         self._reader = (
@@ -89,11 +94,20 @@ class Store:
         self._closed = False
 
     def create(self) -> None:
-        """Makes the tables that are not there yet."""
+        """Makes the tables that are not there yet. Raises `Unavailable`."""
         # The tables announce themselves to `metadata` when their modules are read.
         from sync_server.store import tables  # noqa: PLC0415  tables read the engine first
 
-        metadata.create_all(self.engine, tables=tables.ALL)
+        def missing(tx: Tx) -> list[Table]:
+            here = set(inspect(tx).get_table_names())
+            return [one for one in tables.ALL if one.name not in here]
+
+        def make(tx: Tx) -> None:
+            metadata.create_all(tx, tables=missing(tx))
+
+        # Two processes may find them missing at the same time; whoever looks at a server does not write.
+        if self.read(missing):
+            self.transaction(make, lock="tables")
 
     def transaction(self, work: Callable[[Tx], T], *, lock: str = "") -> T:
         """Runs `work` in a write transaction and returns what it returned, once it is durable.
@@ -200,7 +214,7 @@ class Store:
                     if isinstance(error, errors.OperationalError):
                         raise Unavailable(f"the database does not answer ({state})") from error
                     raise
-                time.sleep(0.002 * 2 ** min(tried, 7))
+                time.sleep(pause_s(tried, self._luck()))
         raise Unavailable(f"other writers were first {TRIES} times in a row")
 
     def _locked(self, tx: Tx, work: Callable[[Tx], T], lock: str) -> T:
@@ -218,6 +232,13 @@ class Store:
                 text("select pg_advisory_unlock(hashtextextended(:name, 0))"), {"name": lock}
             )
             tx.commit()
+
+
+def pause_s(tried: int, luck: float) -> float:
+    """Seconds before the next try: doubling, at most 0.256, spread by `luck` (0 to 1), so that those
+    who met do not meet again.
+    """
+    return 0.002 * 2.0 ** min(tried, 7) * (0.5 + luck)
 
 
 def _is_full(error: errors.OperationalError) -> bool:
@@ -292,7 +313,11 @@ def _unless_there(dialect: str, table: Table) -> Executable:
     return made.on_conflict_do_nothing()
 
 
-def open_store(url: str) -> Store:
+def _by_chance() -> float:
+    return int.from_bytes(os.urandom(4), "big") / 2**32
+
+
+def open_store(url: str, *, luck: Callable[[], float] = _by_chance) -> Store:
     """A store on `sqlite:///FILE` or `postgresql+psycopg://...`. Tables are made by `create`."""
     if url.startswith("postgresql://"):
         url = "postgresql+psycopg://" + url.removeprefix("postgresql://")
@@ -310,7 +335,8 @@ def open_store(url: str) -> Store:
             max_overflow=24,
             hide_parameters=True,
         )
-    return Store(engine)
+        event.listen(engine, "connect", _durable)
+    return Store(engine, luck=luck)
 
 
 def _prepare(connection: Any, _record: object) -> None:
@@ -325,6 +351,15 @@ def _prepare(connection: Any, _record: object) -> None:
         "busy_timeout=30000",
     ):
         connection.execute(f"pragma {pragma}")
+
+
+def _durable(connection: Any, _record: object) -> None:
+    # A commit that PostgreSQL answers before it has written it dies with one of its processes. Whoever
+    # chose that for other databases did not choose it for receipts; what is stricter than `on` stays.
+    with connection.cursor() as cursor:
+        if cursor.execute("show synchronous_commit").fetchone()[0] == "off":
+            cursor.execute("set synchronous_commit to on")
+    connection.commit()
 
 
 def _begin(connection: Connection) -> None:

@@ -7,8 +7,10 @@ import importlib
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 from tests.campaigns import Violation
+from tests.databases import KINDS
 
 NAMES = sorted(
     file.stem for file in Path(__file__).parent.glob("*.py") if not file.stem.startswith("_")
@@ -23,10 +25,19 @@ def main() -> int:
     parser.add_argument(
         "--vfs", action="store_true", help="powercuts: through a fault-injecting SQLite VFS"
     )
+    parser.add_argument(
+        "--database",
+        choices=(*KINDS, "both"),
+        help="kills, wire: what the office keeps its data in (sqlite)",
+    )
     chosen = parser.parse_args()
     if chosen.vfs and chosen.name != "powercuts":
         parser.error("--vfs is for powercuts")
-    more = {"vfs": True} if chosen.vfs else {}
+    if chosen.database and chosen.name not in {"kills", "wire"}:
+        parser.error("--database is for kills and wire")
+    more: dict[str, Any] = {"vfs": True} if chosen.vfs else {}
+    if chosen.database:
+        more["database"] = chosen.database
     seed = int.from_bytes(os.urandom(4), "big") if chosen.seed is None else chosen.seed
     print(f"seed {seed}", flush=True)
     try:

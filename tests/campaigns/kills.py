@@ -3,10 +3,12 @@
 A world is one office and one device on real files. The device's process finishes entries, and syncs
 them over real HTTP or puts them on a stick; the server's takes them in and inspects them; the
 clerk's takes in the sticks, on the server's database. The parent kills them after random times and
-starts them anew. What a process has told (an entry finished, a receipt in hand) is written to a file
-first, so that no kill can take it back: at the end of a world each told receipt must stand for an
-entry that the server holds once, byte for byte, and each entry told as finished must be at the server
-or still on the device; and one good sync more brings the rest, once.
+starts them anew; where that database is a PostgreSQL, it kills processes of that one too.
+
+What a process has told (an entry finished, a receipt in hand) is written to a file first, so that no
+kill can take it back: at the end of a world each told receipt must stand for an entry that the server
+holds once, byte for byte, and each entry told as finished must be at the server or still on the
+device; and one good sync more brings the rest, once.
 
 Processes are forked from one that has everything loaded, and worlds run side by side: most of the
 time goes into what is to be killed, not into its beginning.
@@ -25,13 +27,16 @@ import socket
 import sys
 import tempfile
 import time
-from contextlib import suppress
+import traceback
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from sync_server.store.engine import Unavailable
 from tests.campaigns import Figures, Violation
+from tests.databases import Postgres, come_back, kill_some, postgres_server, runs
 from tests.sync.world import Broken, Office, Tablet
 
 if TYPE_CHECKING:
@@ -39,11 +44,17 @@ if TYPE_CHECKING:
 
 WORLD = 50
 """Kills in one world: few enough that what it holds stays small and its judgement quick."""
-SIDES = ("device", "server", "clerk")
+SIDES = {"device": 9, "server": 8, "clerk": 3}
+"""Who is killed, and how often beside the others."""
+DATABASE = {"database": 3}
+"""And where the database is another process."""
 
 
-def run(n: int, seed: int) -> Figures:
-    """`n` kills in worlds of fifty, two worlds at a time for each processor: they wait for the disk."""
+def run(n: int, seed: int, database: str = "sqlite") -> Figures:
+    """`n` kills in worlds of fifty, two worlds at a time for each processor: they wait for the disk.
+
+    `database`: sqlite, postgres, or both (every other world). Raises `Absent`.
+    """
     _warm()
     worlds = [min(WORLD, n - at) for at in range(0, n, WORLD)]
     jobs = min(2 * (os.cpu_count() or 1), len(worlds), 8)
@@ -51,12 +62,20 @@ def run(n: int, seed: int) -> Figures:
     gc.collect()
     gc.freeze()
     began = time.monotonic()
-    hands = [
-        _Hand.start(lambda number=number: _worlds(worlds, seed, number, jobs))
-        for number in range(jobs)
-    ]
     total: dict[str, int] = {}
-    try:
+    hands: list[_Hand] = []
+    with ExitStack() as stack:
+        for number in range(jobs):
+            # One each: what dies with it is one world's.
+            running = None if database == "sqlite" else stack.enter_context(postgres_server())
+            hands.append(
+                _Hand.start(
+                    lambda number=number, running=running: _worlds(
+                        worlds, seed, number, jobs, running, every=2 if database == "both" else 1
+                    )
+                )
+            )
+        stack.callback(_end, hands)
         for hand in hands:
             for line in hand.lines():
                 told = json.loads(line)
@@ -64,16 +83,18 @@ def run(n: int, seed: int) -> Figures:
                     raise Violation(told["violation"])
                 for name, value in told.items():
                     total[name] = total.get(name, 0) + value
-    finally:
-        for hand in hands:
-            _kill(hand.pid)
-            os.close(hand.told)
-    if sum(total.get(f"kills of the {side}", 0) for side in SIDES) != n:
+    if sum(value for name, value in total.items() if name.startswith("kills of the ")) != n:
         raise Violation(f"a world ended without its figures: {total}")
     if total["told receipts"] * 20 < n:
         raise Violation(f"too little came between the kills, they prove nothing: {total}")
     seconds = time.monotonic() - began
     return {"worlds": len(worlds), **total, "violations": 0, "seconds": round(seconds)}
+
+
+def _end(hands: list[_Hand]) -> None:
+    for hand in hands:
+        _kill(hand.pid)
+        os.close(hand.told)
 
 
 @dataclass
@@ -92,7 +113,7 @@ class _Hand:
             for one in work():
                 os.write(outward, json.dumps(one).encode() + b"\n")
 
-        pid = _forked(tell, quiet=False)
+        pid = _forked(tell)
         os.close(outward)
         return cls(pid, inward)
 
@@ -117,11 +138,13 @@ def _warm() -> None:
         office.desk.close()
 
 
-def _worlds(worlds: list[int], seed: int, first: int, step: int):
-    for number in range(first, len(worlds), step):
+def _worlds(worlds: list[int], seed: int, first: int, step: int, running: Any, *, every: int):
+    for turn, number in enumerate(range(first, len(worlds), step)):
         try:
             with tempfile.TemporaryDirectory() as folder:
-                found = World(Path(folder), random.Random(f"{seed} {number}")).run(worlds[number])
+                here = running if turn % every == 0 else None
+                world = World(Path(folder), random.Random(f"{seed} {number}"), here)
+                found = world.run(worlds[number])
             # For whoever waits for a long run.
             print(f"world {number}: {found}", file=sys.stderr, flush=True)
             yield found
@@ -134,6 +157,8 @@ def _worlds(worlds: list[int], seed: int, first: int, step: int):
 class World:
     folder: Path
     luck: random.Random
+    running: Any = None
+    """The PostgreSQL that the office keeps its data in; None: SQLite."""
     longest_s: float = 0.3
     """The longest that a process lives; follows what the machine needs to get something done."""
     living: dict[str, int] = field(default_factory=dict)
@@ -143,7 +168,8 @@ class World:
     """Kills since the last receipt was told."""
 
     def run(self, kills: int) -> Figures:
-        self.office = Office(self.folder)
+        database = Postgres(self.running) if self.running else None
+        self.office = Office(self.folder, database)
         self.tablet = Tablet(self.office, self.folder / "tablet")
         self.sticks = self.folder / "sticks"
         self.sticks.mkdir()
@@ -152,16 +178,23 @@ class World:
         self.office.desk.close()
         self.journal = self.folder / "told"
         self.journal.touch()
-        killed = dict.fromkeys(SIDES, 0)
+        self.ends = self.folder / "ends"
+        sides = SIDES | (DATABASE if self.running else {})
+        killed = dict.fromkeys(sides, 0)
         try:
             for side in SIDES:
                 self._start(side)
             for _ in range(kills):
                 time.sleep(self.luck.random() ** 2 * self.longest_s)
-                side = self.luck.choices(SIDES, (9, 8, 3))[0]
-                if side in self.living:
+                side = self.luck.choices([*sides], [*sides.values()])[0]
+                self._bury()
+                if side == "database":
+                    kill_some(self.running, self.luck)
+                elif side in self.living:
                     _kill(self.living.pop(side))
                 killed[side] += 1
+                if self.running and self.luck.random() < 0.7:
+                    runs(self.running)
                 for other in SIDES:
                     # Who comes back may meet a dead server, or nobody's sticks taken.
                     if other not in self.living and self.luck.random() < 0.7:
@@ -170,12 +203,26 @@ class World:
         finally:
             for pid in self.living.values():
                 _kill(pid)
-        return self._judge() | {f"kills of the {side}": times for side, times in killed.items()}
+        if self.running:
+            come_back(self.running)
+        found = self._judge() | {f"kills of the {side}": times for side, times in killed.items()}
+        if database:
+            database.drop()
+        return found
 
     def _start(self, side: str) -> None:
         life = next(self.lives)
         work = {"device": self._device, "server": self._server, "clerk": self._clerk}[side]
-        self.living[side] = _forked(lambda: work(life))
+        self.living[side] = _forked(lambda: work(life), says=self.ends)
+
+    def _bury(self) -> None:
+        """Who ended without being killed: a database that was away is the only reason for that."""
+        for side, pid in list(self.living.items()):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                del self.living[side]
+                if os.waitstatus_to_exitcode(status) != _UNAVAILABLE or not self.running:
+                    raise Violation(f"the {side} ended by itself: {self.ends.read_text()[-2000:]}")
 
     def _pace(self) -> None:
         """Let them live long enough that something comes of it now and then, and no longer."""
@@ -371,19 +418,28 @@ def _kill(pid: int) -> None:
 
 
 _DIES_WITH_PARENT = 1
+_UNAVAILABLE, _FAULT = 3, 4
 
 
-def _forked(work: Callable[[], object], *, quiet: bool = True) -> int:
-    """The child does `work` and ends; whatever happens, nothing of the parent's runs on in it."""
+def _forked(work: Callable[[], object], *, says: Path | None = None) -> int:
+    """The child does `work` and ends; whatever happens, nothing of the parent's runs on in it.
+
+    `says`: where it writes what else it would write to a terminal, and why it ended by itself.
+    """
     pid = os.fork()
     if pid:
         return pid
     try:
         # Whoever stops the campaign stops all of it.
         ctypes.CDLL(None).prctl(_DIES_WITH_PARENT, signal.SIGKILL)
-        if quiet:
-            with Path(os.devnull).open("w") as nowhere:
-                os.dup2(nowhere.fileno(), 2)
+        if says:
+            with says.open("a") as written:
+                os.dup2(written.fileno(), 2)
         work()
+    except Unavailable:
+        os._exit(_UNAVAILABLE)
+    except BaseException:  # noqa: BLE001  told by the file and the code
+        traceback.print_exc()
+        os._exit(_FAULT)
     finally:
         os._exit(0)

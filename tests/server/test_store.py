@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 import threading
+from itertools import pairwise
 
 import pytest
 from sqlalchemy import UniqueConstraint, func, insert, select, text
 from sqlalchemy.exc import IntegrityError
 
-from sync_server.store.engine import add_all, metadata, next_sequence, open_store
+from sync_server.store.engine import (
+    TRIES,
+    Unavailable,
+    add_all,
+    metadata,
+    next_sequence,
+    open_store,
+    pause_s,
+)
 from sync_server.store.intake_tables import epochs, facts
 
 
@@ -26,6 +35,85 @@ def note(tx, name: str) -> None:
 
 def noted(store) -> int:
     return store.read(lambda tx: tx.execute(select(func.count()).select_from(facts)).scalar_one())
+
+
+def test_two_servers_that_begin_at_the_same_time_both_find_their_tables(url):
+    stores = [open_store(url) for _ in range(4)]
+    barrier = threading.Barrier(len(stores), timeout=60)
+    wrong: list[Exception] = []
+
+    def begin(one) -> None:
+        barrier.wait()
+        try:
+            one.create()
+            one.transaction(lambda tx: note(tx, f"store {id(one)}"))
+        except Exception as error:  # noqa: BLE001  said below
+            wrong.append(error)
+
+    threads = [threading.Thread(target=begin, args=(one,)) for one in stores]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert (wrong, noted(stores[0])) == ([], len(stores))
+    for one in stores:
+        one.close()
+
+
+def test_a_database_that_is_away_is_said_in_one_word_by_whatever_meets_it(tmp_path):
+    for url in (
+        f"sqlite:///{tmp_path}/nowhere/registry.db",
+        "postgresql://nobody@/x?host=/nowhere",
+    ):
+        store = open_store(url)
+        for meet in (
+            store.create,
+            lambda one=store: one.read(lambda tx: tx.execute(text("select 1"))),
+            lambda one=store: one.transaction(lambda tx: tx.execute(text("select 1"))),
+        ):
+            with pytest.raises(Unavailable, match="does not answer"):
+                meet()
+        store.close()
+
+
+def test_a_commit_is_asked_to_be_written_before_it_is_answered_whatever_the_database_is_set_to(
+    store,
+):
+    def setting(tx, name: str) -> str:
+        return str(tx.execute(text(f"{'pragma' if store.sqlite else 'show'} {name}")).scalar())
+
+    if store.sqlite:
+        assert store.read(lambda tx: setting(tx, "synchronous")) == "2"  # full
+        return
+    # The tests' PostgreSQL is set to `off`, as one may be that others share.
+    assert store.read(lambda tx: setting(tx, "synchronous_commit")) == "on"
+    assert store.transaction(lambda tx: setting(tx, "synchronous_commit")) == "on"
+
+
+def test_those_who_met_do_not_meet_again_after_the_same_wait():
+    waits = [[pause_s(tried, luck) for tried in range(TRIES)] for luck in (0.0, 0.5, 0.999)]
+    for gentle, middling, late in zip(*waits, strict=True):
+        assert late - gentle > middling / 2 > 0
+    assert all(mine < after for one in waits for mine, after in pairwise(one[:8]))
+    assert max(max(one) for one in waits) < 0.4
+
+
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)
+def test_a_try_after_a_collision_waits_by_the_luck_it_is_given(url):
+    asked: list[float] = []
+    store = open_store(url, luck=lambda: asked.append(0.0) or 0.0)
+    store.create()
+    tried: list[int] = []
+
+    def work(tx) -> None:
+        tried.append(1)
+        if len(tried) < 4:
+            tx.execute(text("do $$ begin raise sqlstate '40001'; end $$"))
+        note(tx, "kept")
+
+    store.transaction(work)
+    assert (len(tried), len(asked), noted(store)) == (4, 3, 1)
+    store.close()
 
 
 def test_a_work_that_fails_leaves_nothing(store):

@@ -11,11 +11,34 @@ import pytest
 TOP = Path(__file__).parent.parent.parent
 
 
-@pytest.mark.parametrize(("name", "n"), [("kills", "300"), ("wire", "3")])
-def test_nothing_acknowledged_is_lost_when_processes_are_killed_or_the_wire_misbehaves(name, n):
+@pytest.mark.parametrize(
+    ("name", "n", "database"),
+    [
+        ("kills", "300", "sqlite"),
+        ("kills", "80", "postgres"),
+        ("wire", "3", "sqlite"),
+        ("wire", "3", "postgres"),
+    ],
+)
+def test_nothing_acknowledged_is_lost_when_processes_are_killed_or_the_wire_misbehaves(
+    name, n, database, request
+):
+    if database == "postgres":
+        request.getfixturevalue("postgres")  # skipped where none can start
     # A process of its own: it forks, and what pytest holds must not be forked with it.
     ran = subprocess.run(
-        [sys.executable, "-m", "tests.campaigns", name, "--n", n, "--seed", "5"],
+        [
+            sys.executable,
+            "-m",
+            "tests.campaigns",
+            name,
+            "--n",
+            n,
+            "--seed",
+            "5",
+            "--database",
+            database,
+        ],
         cwd=TOP,
         capture_output=True,
         text=True,
