@@ -89,6 +89,21 @@ def append(desk: Desk, area: str, blob_hash: str, offset: int, data: bytes) -> H
     return found
 
 
+def append_rest(desk: Desk, area: str, blob_hash: str, at: int, data: bytes) -> Held:
+    """As `append`, what of `data` (bytes of the file from `at` on) is not here yet, whoever brings the
+    same file meanwhile by another way.
+    """
+    while True:
+        now = desk.store.read(lambda tx: held(tx, area, blob_hash))
+        if now.whole or not at <= now.have < at + len(data):
+            return now
+        try:
+            return append(desk, area, blob_hash, now.have, data[now.have - at :])
+        except Refused as error:
+            if error.problem.code != "blob-offset":
+                raise
+
+
 def _hash(tx: Tx, area: str, blob_hash: str) -> str:
     digest = hashlib.sha256()
     for (at,) in tx.execute(

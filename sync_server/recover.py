@@ -182,8 +182,7 @@ def _take_file(desk: Desk, device: Device, blob_hash: str, read: Callable[[int],
     at, before = 0, now.whole
     while not now.whole and (data := read(blobs.MAX_READ)):
         # What the server has of it already is passed over, so that an upload cut short goes on.
-        if at + len(data) > now.have:
-            now = blobs.append(desk, device.area, blob_hash, now.have, data[now.have - at :])
+        now = blobs.append_rest(desk, device.area, blob_hash, at, data)
         at += len(data)
     return int(now.whole and not before)
 

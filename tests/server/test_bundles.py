@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+from dataclasses import replace
 
 import pytest
 from cryptography.exceptions import InvalidTag
@@ -113,6 +114,60 @@ def test_a_bundle_twice_and_then_the_network_changes_nothing(desk, tablet):
     tablet.round(sealed, "n1")
     tablet.round(sealed, "s1")
     assert state_of(desk) == before
+
+
+class Meanwhile:
+    """The store, and what happens just before a piece of a file is written into it, once for each."""
+
+    def __init__(self, store, acts) -> None:
+        self._store = store
+        self._acts = list(acts)
+
+    def __getattr__(self, name):
+        return getattr(self._store, name)
+
+    def transaction(self, work, *, lock=""):
+        if lock.startswith("blob ") and self._acts:
+            self._acts.pop(0)()
+        return self._store.transaction(work, lock=lock)
+
+
+@pytest.mark.parametrize("by", ["stick", "backup"])
+def test_a_file_that_comes_by_two_ways_at_once_comes_in_once(desk, tablet, by):
+    photo = os.urandom(2_500_000)
+    name = hashlib.sha256(photo).hexdigest()
+    sealed = [tablet.seal(attachments=[(name, len(photo))])]
+
+    tablet.round(sealed, "n1")
+
+    def by_network(at: int, many: int):
+        head = {"Upload-Offset": str(at), "Content-Type": "application/octet-stream"}
+        return lambda: tablet.send("PATCH", f"/sync/v1/blobs/{name}", photo[at : at + many], head)
+
+    acts = (by_network(0, 8192), by_network(8192, 8192), by_network(1_048_576, 1_300_000))
+    busy = replace(desk, store=Meanwhile(desk.store, acts))
+    if by == "stick":
+        rows, _ = taken(busy, bundle(tablet, sealed, [(name, photo)]))
+        assert (rows[0]["files"], rows[0]["problem"]) == (1, "")
+    else:
+        inside = [
+            ({"kind": "envelope", "counter": 1, "hash": envelope_hash(sealed[0])}, sealed[0]),
+            ({"kind": "attachment", "hash": name, "size": len(photo)}, photo),
+        ]
+        assert recover(busy, io.BytesIO(backup(tablet, inside))).files == 1
+    assert desk.store.read(lambda tx: blobs.content(tx, tablet.area, name)) == photo
+
+
+def test_what_came_wrong_by_the_network_is_mended_by_the_stick(desk, tablet):
+    photo = os.urandom(2_500_000)
+    name = hashlib.sha256(photo).hexdigest()
+    sealed = [tablet.seal(attachments=[(name, len(photo))])]
+    tablet.round(sealed, "n1")
+    head = {"Upload-Offset": "0", "Content-Type": "application/octet-stream"}
+    assert tablet.send("PATCH", f"/sync/v1/blobs/{name}", bytes(9000), head).status_code == 204
+    rows, _ = taken(desk, bundle(tablet, sealed, [(name, photo)]))
+    assert (rows[0]["files"], rows[0]["problem"]) == (1, "")
+    assert desk.store.read(lambda tx: blobs.content(tx, tablet.area, name)) == photo
 
 
 def test_the_carrier_cannot_read_what_goes_back(desk, client, visits, tablet):
