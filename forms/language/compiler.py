@@ -668,9 +668,6 @@ class Compiler:
         """An absolute path in a predicate, as Collect reads it: of the instances that the candidate
         stands in, wherever the expression itself stands. An item of a list stands in none.
         """
-        plain = plain_names(steps)
-        if plain is not None and self.scope.single(plain):
-            return self._from_root(plain)
         around = where or ()
         shared = 0
         for step, name in zip(steps, around, strict=False):
@@ -678,7 +675,7 @@ class Compiler:
                 break
             shared += 1
         if not shared:
-            return self._walk(self._root(), (), steps, None)
+            return self._walk(self._root(), (), steps)
         ups = len(around) - shared
 
         def climb(node: Node, _frame: Frame) -> list[Node]:
@@ -688,7 +685,7 @@ class Compiler:
             return [here] if here is not None else []
 
         base = around[:shared]
-        return self._walk(Code("d", climb, where=base), base, steps[shared:], None)
+        return self._walk(Code("d", climb, where=base), base, steps[shared:])
 
     def _from_root(self, names: Where) -> Code:
         """Down from the root of the entry, where that leads to the same nodes from everywhere."""
