@@ -12,8 +12,9 @@ the browser's, every other JavaRosa's.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
+
+from forms import cases
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -30,18 +31,17 @@ def main(arguments: list[str] | None = None) -> int:
     )
     asked = parser.parse_args(arguments)
     source, target = sys.stdin.buffer, sys.stdout.buffer
-    for raw in source:
-        if not raw.strip():
-            continue
+    for raw in cases.lines(source):
         if asked.command == "replay":
             from forms.replay import line  # noqa: PLC0415 - each command loads only its own
 
             told = line(raw, asked.dialect)
         else:
-            from forms.language.replay import replay_xpath  # noqa: PLC0415 - as above
+            from forms.language.replay import line as xpath_line  # noqa: PLC0415 - as above
 
-            told = json.dumps(replay_xpath(json.loads(raw)), ensure_ascii=False)
-        target.write(told.encode() + b"\n")
+            told = xpath_line(raw)
+        # Half of a letter that only UTF-16 cuts in two is written as JSON escapes it.
+        target.write(told.encode("utf-8", "backslashreplace") + b"\n")
         target.flush()
     return 0
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from forms.choices import values
 from forms.context import Context
@@ -14,7 +15,7 @@ from forms.language import TooCostly
 from forms.markup import BadMarkup, parse
 from forms.markup import text as written
 from forms.plant import Strange, WrongForm, plant
-from forms.values import answered, fits, parse_datetime
+from forms.values import answered, fits, parse_datetime, writable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -253,6 +254,8 @@ class Judged:
         return control is not None and control.asks and not node.readonly
 
     def _same(self, text: str, other: str, kind: str) -> bool:
+        if text == normalize("NFC", writable(other)):
+            return True
         try:
             if abs(float(text) - float(other)) <= 1e-9 * max(1.0, abs(float(other))):
                 return True
@@ -263,6 +266,9 @@ class Judged:
 
     def _chosen(self, node: Cell) -> list[Fault]:
         known = values(self.entry, node)
+        if not node.text.isascii():
+            # Whatever is sent has its letters composed, which a list may not have.
+            known = {normalize("NFC", one) for one in known}
         several = node.defn.select in {"select", "rank"}
         chosen = node.text.split() if several else [node.text]
         return [

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Literal
+from unicodedata import normalize
 
 from forms.bulk import bulk
 from forms.choices import Choice, browser_takes, offered, ranked, values, within_bounds
@@ -424,8 +425,19 @@ class Entry:
     def _stored(self, node: Cell, value: str) -> str:
         """The answer as its question keeps it."""
         definition = node.defn
-        text = answered(value, definition.type, definition.select, self.dialect, self.zone)
+        typed = self._typed(value, definition)
+        text = answered(typed, definition.type, definition.select, self.dialect, self.zone)
         return browser_takes(self, node, text) if text and self.dialect.webforms else text
+
+    _composes = True
+
+    def _typed(self, value: str, definition: Definition) -> str:
+        """Letters and their marks are composed at once, as they will be sent: else the length of a
+        name would be another on the server than on the device. Choices are kept as their list has them.
+        """
+        if value.isascii() or definition.select or not self._composes or self.dialect.webforms:
+            return value
+        return normalize("NFC", value)
 
     def add_repeat(self, ref: str) -> Changed:
         """One more instance of the repeat at `ref`, last. Raises NoSuchNode."""

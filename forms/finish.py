@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 from forms.instance import below
 from forms.markup import XFORMS
-from forms.values import iso_datetime
+from forms.values import UNWRITABLE, iso_datetime
 
 if TYPE_CHECKING:
     from forms.entry import Entry, Fault
@@ -16,11 +16,7 @@ if TYPE_CHECKING:
     from forms.instance import Cell
 
 OPENROSA = "http://openrosa.org/xforms"
-_ILLEGAL = {code: None for code in range(32) if code not in {9, 10, 13}} | {
-    0xFFFE: None,
-    0xFFFF: None,
-}
-_TEXT = {**_ILLEGAL, ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", 13: "&#13;"}
+_TEXT = {**UNWRITABLE, ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;", 13: "&#13;"}
 _QUOTED = {**_TEXT, ord('"'): "&quot;", 10: "&#10;", 9: "&#9;"}
 
 

@@ -170,6 +170,9 @@ class Mirror(Entry):
                     node.text = node.text.strip(BLANKS)
         super()._normalize()
 
+    _composes = False
+    """JavaRosa composes letters when it writes them, and not before."""
+
     # -- working out
 
     def _give(self, node: Cell, text: str) -> None:

@@ -7,15 +7,21 @@ import re
 import uuid
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
+from forms import cases
 from forms.choices import offered
 from forms.context import Context
 from forms.dialect import COLLECT, WEBFORMS
-from forms.entry import Entry, NoSuchNode
+from forms.entry import Entry, NoSuchNode, Restless
 from forms.form import Form
 from forms.instance import ref_of
+from forms.language import BadExpression, TooCostly
+from forms.markup import BadMarkup
+from forms.media import BadMedia
 from forms.mirror import Mirror
+from forms.plant import WrongForm
+from forms.problems import BrokenForm
+from forms.values import writable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +29,11 @@ if TYPE_CHECKING:
     from forms.entry import Fault
     from forms.instance import Cell
     from forms.model import Control
+
+
+class NoSuchLanguage(ValueError):
+    """The form speaks other languages; it goes on in the one that it was in."""
+
 
 EPOCH = datetime(2026, 11, 23, 8, tzinfo=UTC)
 """The moment of a case that names none."""
@@ -38,13 +49,14 @@ def replay(case: dict[str, Any], dialect: str | None = None) -> dict[str, Any]:
     """
     steps: list[dict[str, Any]] = []
     try:
+        cases.judged(case)
         run = run_of(case, dialect)
-        asked = [(str(step["op"]), step) for step in case["steps"]]
     except Exception as fault:  # noqa: BLE001 - a case that cannot be read is told as such
-        return {"id": _named(case), "steps": [{"op": "init", "error": _told(fault)}]}
-    for operation, step in asked:
+        return refused(cases.named(case), fault)
+    for each in case["steps"]:
+        operation = cases.operation(each)
         try:
-            run.step(step)
+            run.step(cases.step_judged(each))
             state = run.snapshot()
             # Beside the state, and in it, where the Java peer has it.
             state["xml"] = xml = run.entry.xml().decode()
@@ -55,11 +67,12 @@ def replay(case: dict[str, Any], dialect: str | None = None) -> dict[str, Any]:
                 break
         else:
             steps.append({"op": operation, "state": state, "xml": xml, "validate": faults})
-    return {"id": _named(case), "steps": steps}
+    return {"id": cases.named(case), "steps": steps}
 
 
-def _named(case: object) -> Any:
-    return case.get("id") if isinstance(case, dict) else None
+def refused(name: str | float | None, fault: Exception) -> dict[str, Any]:
+    """What is said of a case that was not begun."""
+    return {"id": name, "steps": [{"op": "init", "error": _told(fault)}]}
 
 
 def _as_text(value: object) -> str:
@@ -69,8 +82,20 @@ def _as_text(value: object) -> str:
     return json.dumps(value) if isinstance(value, (bool, int, float)) else ""
 
 
+DECLARED = (
+    *(cases.Misshapen, NoSuchNode, NoSuchLanguage, Restless, TooCostly),
+    *(BrokenForm, BadExpression, BadMarkup, BadMedia, WrongForm),
+)
+"""What a case can end in by what it says."""
+
+
 def _told(fault: Exception) -> str:
-    return f"{type(fault).__name__}: {fault}"
+    if isinstance(fault, cases.Misshapen):
+        return str(fault)
+    name = type(fault).__name__
+    return (
+        f"{name}: {fault}" if isinstance(fault, DECLARED) else f"the engine failed: {name}: {fault}"
+    )
 
 
 def dialect_of(case: dict[str, Any], asked: str | None = None) -> str:
@@ -97,15 +122,14 @@ class Run:
         self.case = case
         self.dialect = dialect
         self.counter = 0
-        at = case.get("at")
-        self.moment = datetime.fromisoformat(at) if at else EPOCH
+        self.moment = cases.moment(case) or EPOCH
         properties = (case.get("options") or {}).get("properties") or {}
         self.context = Context(
             now=lambda: self.moment,
             new_uuid=self._uuid,
             random=lambda: 0.5,
             properties=self._properties(properties),
-            zone=ZoneInfo(case.get("tz") or "UTC"),
+            zone=cases.zone(case),
         )
         self.form: Form | None = None
         self.current: Entry | None = None
@@ -152,7 +176,8 @@ class Run:
         operation = step["op"]
         form = self._load()
         if operation == "init" and step.get("edit_xml"):
-            self.current = self._kind.edit(form, step["edit_xml"].encode(), self.context)
+            begin = self._kind.resume if self.dialect == COLLECT.name else self._kind.edit
+            self.current = begin(form, writable(step["edit_xml"]).encode(), self.context)
         elif operation in {"init", "new_instance"}:
             self.current = self._kind.start(form, self.context)
         elif operation == "set":
@@ -162,13 +187,18 @@ class Run:
         elif operation == "remove_repeat":
             self.entry.remove_repeat(plain(step["ref"]))
         elif operation == "language":
-            self.entry.set_language(step["value"])
+            self._speak(step["value"])
         elif operation in {"save_restore", "serialize_form"}:
             self._again(self._kind.resume(form, self.entry.xml(), self.context))
         elif operation == "edit":
             self._again(self._kind.edit(form, self.entry.xml(), self.context))
-        else:
-            raise ValueError(f"unsupported op {operation}")
+
+    def _speak(self, language: str) -> None:
+        """In a form of one language there is nothing to choose, and nothing to refuse."""
+        spoken = self.entry.form.languages
+        if spoken and language not in spoken:
+            raise NoSuchLanguage(f"{language!r} is none of {', '.join(spoken)}")
+        self.entry.set_language(language)
 
     def _one_more(self, ref: str) -> None:
         """A step may say which instance it makes; one that a count has made already is there."""
@@ -188,8 +218,6 @@ class Run:
             entry.set_language(language)
 
     def _set(self, ref: str, value: str) -> None:
-        if ref is None:
-            raise NoSuchNode("no question is named")
         ref = plain(ref)
         self.reach(ref)
         node = self.entry.find(ref)
@@ -337,11 +365,10 @@ def _elements(node: Cell) -> Iterator[Cell]:
         yield from _elements(kid)  # type: ignore[arg-type]
 
 
-def line(raw: bytes, dialect: str | None = None) -> str:
-    """The line that answers a line; one that is no JSON is answered as a case that failed."""
+def line(raw: bytes, dialect: str | None = None, most: int = cases.LINE_MAX) -> str:
+    """The line that answers a line; one that is no case is answered as a case that failed."""
     try:
-        case = json.loads(raw)
-    except ValueError as fault:
-        case = {"steps": [{"op": "init", "error": f"the line is no JSON: {fault}"}]}
-        return json.dumps({"id": None, **case})
-    return json.dumps(replay(case, dialect), ensure_ascii=False)
+        told = replay(cases.read(raw, most), dialect)
+    except cases.Misshapen as fault:
+        told = refused(None, fault)
+    return json.dumps(told, ensure_ascii=False)

@@ -301,8 +301,28 @@ _ANSWERS: dict[str, Callable[[str, Dialect, tzinfo], str]] = {
 }
 
 
+UNWRITABLE = dict.fromkeys(
+    [
+        *(code for code in range(32) if code not in {9, 10, 13}),
+        *range(0xD800, 0xE000),
+        0xFFFE,
+        0xFFFF,
+    ]
+)
+"""Characters that no XML can hold, as `str.translate` leaves them out."""
+
+
+def writable(text: str) -> str:
+    """The text without what no submission can hold, so that what is worked out of an answer is
+    worked out of what is sent.
+    """
+    return text.translate(UNWRITABLE)
+
+
 def answered(text: str, kind: str, select: str, dialect: Dialect, zone: tzinfo) -> str:
     """What is stored when a person answers `text`: "" where it cannot be of the type."""
+    if not text.isprintable():
+        text = writable(text)
     if not text:
         return ""
     if select in {"select", "rank"}:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import base64
+import json
 import math
 import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from zoneinfo import ZoneInfo
 
+from forms import cases
 from forms.language import Scope, TooCostly, compile_expression
 from forms.language.syntax import BadExpression
 from forms.tree import (
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from forms.language.core import Value
 
 NUMBER, STRING, BOOLEAN = 1, 2, 3
+_KIND_MAX = 9
 """The types of a result that DOM's XPathResult numbers; 0 is any, 4 to 9 are nodes."""
 
 _KNOWN = {
@@ -57,10 +59,9 @@ class _World:
     def __init__(self, document: Node, root: Node, case: dict[str, Any]) -> None:
         self.document = document
         self.root = root
-        self.zone: tzinfo = ZoneInfo(case.get("tz") or "UTC")
+        self.zone: tzinfo = cases.zone(case)
         self.language: str = case.get("lang") or ""
-        at = case.get("at")
-        self.moment = datetime.fromisoformat(at) if at else datetime(2026, 1, 1, tzinfo=UTC)
+        self.moment = cases.moment(case) or datetime(2026, 1, 1, tzinfo=UTC)
         self.drawn = 0
 
     def now(self) -> datetime:
@@ -298,3 +299,28 @@ def _evaluated(case: dict[str, Any]) -> dict[str, Any]:
         assert isinstance(value, float)
         return {"type": kind, "number": _number(value)}
     return {"type": kind, {STRING: "string", BOOLEAN: "boolean"}[kind]: value}
+
+
+def line(raw: bytes) -> str:
+    """The line that answers a line; one that is no evaluation is answered as one that failed."""
+    name = None
+    try:
+        case = cases.read(raw)
+        name = cases.named(case)
+        _judged(case)
+        told = replay_xpath(case)
+    except cases.Misshapen as fault:
+        told = {"id": name, "error": str(fault)}
+    return json.dumps(told, ensure_ascii=False)
+
+
+def _judged(case: dict[str, Any]) -> None:
+    for field in ("expr", "xml", "context", "rootNode", "lang"):
+        value = case.get(field, None if field == "expr" else "")
+        if not isinstance(value, str) and not (value is None and field != "expr"):
+            raise cases.Misshapen(f"{field}: no text stands there")
+    kind = case.get("type")
+    if kind is not None and (not isinstance(kind, int) or not 0 <= kind <= _KIND_MAX):
+        raise cases.Misshapen(f"type: no number from 0 to {_KIND_MAX} stands there")
+    cases.moment(case)
+    cases.zone(case)

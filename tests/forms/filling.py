@@ -6,6 +6,7 @@ import random
 from datetime import UTC, datetime, timedelta, timezone
 from itertools import count
 from typing import TYPE_CHECKING
+from uuid import UUID
 
 from forms.context import Context
 from forms.entry import Entry
@@ -27,7 +28,7 @@ def context(luck: random.Random, hours: int = 0) -> Context:
     begun = datetime(2026, 11, 23, 22, 30, tzinfo=UTC)
     return Context(
         now=lambda: begun + timedelta(minutes=next(ticks)),
-        new_uuid=lambda: f"{ids.getrandbits(64):016x}",
+        new_uuid=lambda: str(UUID(int=ids.getrandbits(128), version=4)),
         random=luck.random,
         zone=zone,
     )

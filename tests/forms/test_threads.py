@@ -15,7 +15,7 @@ from forms.check import check
 from forms.finish import Unfinished
 from forms.form import Form
 from tests.forms.filling import filled
-from tests.forms.test_tampering import NAMES, forms
+from tests.forms.finishing import NAMES, forms
 
 THREADS = 6
 
