@@ -10,13 +10,16 @@ ours must be stale where JavaRosa is: this is the entry that `replay` drives in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import count
 from typing import TYPE_CHECKING
 
 from forms.choices import values
 from forms.entry import Changed, Entry, Fault, NoSuchNode
+from forms.held import DECIMAL, INT, WORDS
 from forms.instance import Cell, below, everything, ref_of, remove
 from forms.itext import BLANKS
 from forms.language import written
+from forms.language.core import held
 from forms.twins import shared
 
 if TYPE_CHECKING:
@@ -27,6 +30,11 @@ if TYPE_CHECKING:
     from forms.graph import Graph, Rule
     from forms.model import Control, Definition, Itemset, Path
     from forms.tree import Node
+
+_ABSOLUTE = frozenset({"true()", "false()"})
+"""What stands alone as a rule is none to JavaRosa: so it is from the beginning, and nothing follows."""
+
+_PLACES = frozenset({"geopoint", "geotrace", "geoshape"})
 
 Place = tuple[tuple[str, int], ...]
 """Where a node stands or stood: each name from the root down, with its position from 0."""
@@ -43,13 +51,29 @@ class Trigger:
     context: Path
 
 
+@dataclass(frozen=True, slots=True)
+class _List:
+    """Choices as they were last worked out: what they hung on, and a mark of their own."""
+
+    hangs_on: object
+    items: list[Node]
+    mark: int
+
+
 class Cascades:
     """What is worked out when a node is given: all that hangs on it, changed or not, in order."""
 
     def __init__(self, graph: Graph) -> None:
         self._graph = graph
+        self.absolute = {
+            rule: None
+            for rule in graph.rules
+            if rule.compiled.text in _ABSOLUTE and rule.kind != "calculate"
+        }
         same: dict[object, list[Rule]] = {}
         for rule in sorted(graph.rules, key=lambda one: one.target.number):
+            if rule in self.absolute:
+                continue
             key = (rule.kind, written(rule.compiled.ast), rule.compiled.reads)
             same.setdefault(key, []).append(rule)
         of: dict[Rule, Trigger] = {}
@@ -61,7 +85,10 @@ class Cascades:
         self.followers: dict[Trigger, tuple[Trigger, ...]] = {
             one: tuple(
                 dict.fromkeys(
-                    of[follower] for rule in one.rules for follower in graph.followers[rule]
+                    of[follower]
+                    for rule in one.rules
+                    for follower in graph.followers[rule]
+                    if follower in of
                 )
             )
             for one in triggers
@@ -156,7 +183,12 @@ class Mirror(Entry):
         self._cascades = Cascades(form.graph)
         self._hollow: set[Cell] = set()
         """Answers of which nothing is left to write: to JavaRosa an answer all the same."""
-        self._lists: dict[Control, tuple[object, list[Node]]] = {}
+        self._lists: dict[Control, _List] = {}
+        self._marks = count(1)
+        self._given: dict[Cell, int] = {}
+        """When the value was last given or worked out, though it may be the same again."""
+        self._bound: dict[Cell, int] = {}
+        """The list among which the answer was seen since it was given."""
 
     # -- beginnings
 
@@ -178,7 +210,17 @@ class Mirror(Entry):
     def _give(self, node: Cell, text: str) -> None:
         node.text = text
         self._hollow.discard(node)
+        self._renewed(node)
         self._trigger(place_of(node))
+
+    def _settle(self, rule: Rule, node: Cell) -> None:
+        super()._settle(rule, node)
+        if rule.kind == "calculate":
+            self._renewed(node)
+
+    def _renewed(self, node: Cell) -> None:
+        self._given[node] = next(self._marks)
+        self._bound.pop(node, None)
 
     def _stored(self, node: Cell, value: str) -> str:
         """JavaRosa keeps a choice as often as it is given."""
@@ -291,6 +333,10 @@ class Mirror(Entry):
     def _joined(self, made: Cell) -> None:
         place = place_of(made)
         path = made.defn.path
+        for rule in self._cascades.absolute:
+            if rule.target.path[: len(path)] == path:
+                for node in below(made, rule.target.path[len(path) :]):
+                    self._settle(rule, node)
         done = self._trigger(place, self._cascades.everywhere(path))
         due = self._cascades.inside(path)
         self._work(due, place)
@@ -393,26 +439,44 @@ class Mirror(Entry):
         """The list as it was when the answers that it hangs on were last other ones; what else
         may have moved since (whether they are relevant) is not asked.
         """
+        return self._list(node, itemset).items
+
+    def _list(self, node: Cell, itemset: Itemset) -> _List:
         control = node.defn.control
         assert control is not None
         now = self._hangs_on(node, itemset)
         kept = self._lists.get(control)
-        if kept is not None and now is not None and kept[0] == now:
-            return kept[1]
-        found = super().items(node, itemset)
-        self._lists[control] = (now, found)
-        return found
+        if kept is None or now is None or kept.hangs_on != now:
+            kept = _List(now, super().items(node, itemset), next(self._marks))
+            self._lists[control] = kept
+        return kept
 
     def _hangs_on(self, node: Cell, itemset: Itemset) -> object:
         """The answers that decide the list, by place; None where one is not one answer."""
         place = place_of(node)
-        held = []
+        choosing = itemset.nodeset.reads
+        found = []
         for path in sorted((itemset.shuffled or itemset.nodeset).reads):
-            found = self._expanded(place, path)
-            if len(found) != 1 or found[0].defn.repeat is not None:
+            nodes = self._expanded(place, path)
+            if len(nodes) != 1 or nodes[0].defn.repeat is not None:
                 return None
-            held.append((ref_of(found[0]), found[0].text))
-        return tuple(held)
+            (one,) = nodes
+            # What only shuffles the list is compared as the number that it comes to.
+            found.append((ref_of(one), self._as_object(one) if path in choosing else one.text))
+        return tuple(found)
+
+    def _as_object(self, node: Cell) -> object:
+        """What JavaRosa compares an answer by: words and numbers by what they say, a choice also by
+        the list in which it was last seen, and anything else only with itself.
+        """
+        if not node.text:
+            return node in self._hollow
+        if node.defn.select:
+            return node.text, self._bound.get(node)
+        kind = held(node)
+        if kind in {INT, DECIMAL} or (kind == WORDS and node.defn.type not in _PLACES):
+            return node.text, kind
+        return node.text, self._given.get(node)
 
     def see(self, node: Cell) -> None:
         """The question is seen: what its choices no longer offer is taken back, and nobody who
@@ -424,6 +488,7 @@ class Mirror(Entry):
         if not node.text and node not in self._hollow:
             return
         known = values(self, node)
+        self._bound[node] = self._list(node, control.itemset).mark
         if node.defn.select == "select1":
             node.text = node.text if node.text in known else ""
             return

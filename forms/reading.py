@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from forms.graph import route
 from forms.itext import BLANKS, Text, parts_of, translations_of
 from forms.language import compile_expression
 from forms.markup import kids, local
@@ -347,11 +348,11 @@ class Reader:
         bare = text.strip(BLANKS)
         return bare if self.dialect == "collect" or not bare else text
 
-    def compile(self, text: str, at: Path, what: str) -> Compiled | None:
+    def compile(self, text: str, at: Path, what: str, pinned: int | None = None) -> Compiled | None:
         """The expression, ready to run where `at` is; a problem is noted when it cannot be."""
         assert self.scope is not None
         try:
-            return compile_expression(text, at=at, scope=self.scope)
+            return compile_expression(text, at=at, scope=self.scope, pinned=pinned)
         except ValueError as fault:
             self.problem(at[-1].removeprefix("@"), f"{what} {text!r} of {_ref(at)}: {fault}")
             return None
@@ -626,22 +627,29 @@ class Reader:
                 self.problem(target[-1], f"a <{kind}> sets {_ref(target)}, which is no node")
                 continue
             value = None
+            ref = element.get("ref") or ""
+            place: Path = (local(self.data),)
+            if source is not None:
+                place = source.path if not source.asks else source.path[:-1]
             said = element.get("value")
             if said is not None and said.strip():
-                value = self.compile(said, target, kind)
-            nodes = None
-            ref = element.get("ref") or ""
-            if "[" in ref:
-                place: Path = (local(self.data),)
-                if source is not None:
-                    place = source.path if not source.asks else source.path[:-1]
-                nodes = self.compile(ref, place, kind)
+                value = self.compile(said, target, kind, self._pinned(place, target, ref))
+            nodes = self.compile(ref, place, kind) if "[" in ref else None
             action = Action(
                 kind, events, target, value, "" if said else (element.text or ""), source, nodes
             )
             self.actions.append(action)
             if source is not None:
                 source.actions.append(action)
+
+    def _pinned(self, place: Path, target: Path, ref: str) -> int | None:
+        """How far an absolute path in an action means the instances around its target: in Collect as
+        far as those are around the action too. From outside a repeat it means all of them.
+        """
+        assert self.scope is not None
+        common = len(place) - route(place, target)[0]
+        inside = any(target[:end] in self.scope.repeats for end in range(common + 1, len(target)))
+        return common if inside and self.dialect == "collect" and "[" not in ref else None
 
 
 def _named_kids(element: Element) -> list[tuple[str, Element]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from forms.graph import KINDS
-from forms.language import compile_expression
+from forms.language import compile_expression, written
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -43,11 +43,16 @@ def settle_twins(by_path: Mapping[Path, Definition], scope: Scope) -> None:
 def _settle(kind: str, rules: Sequence[tuple[Definition, Compiled]], scope: Scope) -> None:
     alike: dict[tuple[str, frozenset[Path]], list[Path]] = {}
     for definition, compiled in rules:
-        alike.setdefault((compiled.text, compiled.reads), []).append(definition.path)
+        alike.setdefault(_said(compiled), []).append(definition.path)
     for definition, compiled in rules:
-        around = shared(alike[compiled.text, compiled.reads])
+        around = shared(alike[_said(compiled)])
         if len(around) < compiled.program.pins:
             narrower = compile_expression(
                 compiled.text, at=definition.path, scope=scope, pinned=len(around)
             )
             setattr(definition, kind, narrower)
+
+
+def _said(compiled: Compiled) -> tuple[str, frozenset[Path]]:
+    """What a rule says, however it is spaced: what is written by hand and what ${name} became."""
+    return written(compiled.ast), compiled.reads

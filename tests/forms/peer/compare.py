@@ -78,11 +78,30 @@ def _last_digits(difference: Difference) -> bool:
     )
 
 
+def _stopped(difference: Difference) -> bool:
+    return (
+        difference.what == "set error"
+        and difference.ours is None
+        and _SEVERAL.match(difference.theirs or "") is not None
+    )
+
+
+_SEVERAL = re.compile(
+    r"XPathTypeMismatchException: XPath evaluation: type mismatch \nThis field is repeated: \n\n/"
+)
+
+
 DIALECTS: tuple[Dialect, ...] = (
     Dialect(
         "the last digits of a decimal",
         "Java and Python round the last bit of pow, log and the trigonometric functions apart",
         _last_digits,
+    ),
+    Dialect(
+        "JavaRosa stops where several nodes stand for one",
+        "an action outside a repeat that reads an answer inside ends the interview in Collect as soon "
+        "as there are two; here the first one is read, and the answer that was just given is kept",
+        _stopped,
     ),
 )
 

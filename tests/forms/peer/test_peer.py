@@ -127,3 +127,17 @@ def test_a_listed_dialect_has_a_reason_and_does_not_swallow_everything(dialect: 
     assert len(dialect.reason) > 20
     assert not dialect.holds(Difference("x", 0, "/data/a", "value", "ours", "theirs"))
     assert not dialect.holds(Difference("x", 0, "/data/a", "rel", True, False))
+
+
+def test_only_a_stop_over_several_nodes_is_excused_and_only_where_we_go_on():
+    stop = next(each for each in DIALECTS if each.name.startswith("JavaRosa stops"))
+    told = (
+        "XPathTypeMismatchException: XPath evaluation: type mismatch \nThis field is repeated: \n\n"
+        "/data/r[1]/q[1];/data/r[2]/q[1]\n\nYou may need to use the indexed-repeat() function"
+    )
+    assert stop.holds(Difference("x", 1, "", "set error", None, told))
+    assert not stop.holds(Difference("x", 1, "", "set error", "NoSuchNode: q", told))
+    assert not stop.holds(Difference("x", 1, "", "set error", told, None))
+    assert not stop.holds(Difference("x", 1, "/data/q", "value", None, told))
+    other = told.replace("This field is repeated", "Cannot convert")
+    assert not stop.holds(Difference("x", 1, "", "set error", None, other))

@@ -1,4 +1,4 @@
-"""What a path inside a predicate means: the candidate's own instance, as JavaRosa has it.
+"""Which instances of a repeat an absolute path means, as JavaRosa has it.
 
 The values were recorded from JavaRosa 5.1 on these forms and answers.
 """
@@ -74,3 +74,45 @@ def test_inside_an_instance_an_item_of_a_list_still_stands_in_none(
     expression: str, found: list[str]
 ):
     assert answered(expression, "''")[0] == found
+
+
+@pytest.mark.parametrize("outside", ["count(/data/r)", "count( /data/r )", "count(/data/r )"])
+def test_what_is_counted_inside_and_outside_a_repeat_is_all_of_it_however_it_is_spaced(
+    outside: str,
+):
+    binds = f"""<bind nodeset="/data/r/c" calculate="count(/data/r)"/>
+        <bind nodeset="/data/c" calculate="{outside}"/>"""
+    body = '<group><repeat nodeset="/data/r"><input ref="/data/r/a"/></repeat></group>'
+    asked = entry(xform("<r><a/><c/></r><c/>", binds, body), "collect")
+    asked.add_repeat("/data/r")
+    assert asked.find("/data/c").text == "2"
+    assert [asked.find(f"/data/r[{number}]/c").text for number in (1, 2)] == ["2", "2"]
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("sum(/data/r/a)", "7"),
+        ("count(/data/r)", "2"),
+        ("count(/data/r/inner)", "1"),
+        ("sum(/data/r/inner/b)", "5"),
+        ("position(../..)", "1"),
+    ],
+)
+def test_an_action_outside_a_repeat_means_all_instances_by_an_absolute_path(value: str, found: str):
+    act = f'<setvalue ref="/data/r/inner/c" event="xforms-value-changed" value="{value}"/>'
+    form = xform(
+        "<q/><r jr:template=''><a/><inner jr:template=''><b/><c/></inner></r>"
+        "<r><a/><inner><b/><c/></inner></r>",
+        '<bind nodeset="/data/r/a" type="int"/><bind nodeset="/data/r/inner/b" type="int"/>',
+        f"""<input ref="/data/q">{act}</input><group><repeat nodeset="/data/r">
+            <input ref="/data/r/a"/><group><repeat nodeset="/data/r/inner">
+            <input ref="/data/r/inner/b"/></repeat></group></repeat></group>""",
+    )
+    asked = entry(form, "collect")
+    asked.add_repeat("/data/r")
+    asked.answer("/data/r[1]/a", "3")
+    asked.answer("/data/r[2]/a", "4")
+    asked.answer("/data/r[1]/inner[1]/b", "5")
+    asked.answer("/data/q", "go")
+    assert asked.find("/data/r[1]/inner[1]/c").text == found
