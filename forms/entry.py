@@ -65,6 +65,8 @@ INSTANCE_STEPS = 250
 TEXTS_MAX = 20_000_000
 """How many characters the long calculated texts of one act may have together."""
 _LONG = 10_000
+_LISTED = frozenset({"string", "select", "select1", "rank"})
+"""What a question that chooses from a list is, but where its values are numbers or dates."""
 _ROUNDS_MAX = 50
 
 
@@ -305,6 +307,21 @@ class Entry:
                     node.text = within_bounds(definition, node.text)
             elif definition.select in {"select", "rank"}:
                 node.text = " ".join(node.text.split())
+            if not self._read_back:
+                self._listed(node)
+
+    def _listed(self, node: Cell) -> None:
+        """In Collect a first value that is not in a list written in the form itself is none."""
+        definition = node.defn
+        control = definition.control
+        if control is None or not control.items or self.dialect.webforms:
+            return
+        if definition.select and definition.type in _LISTED and control.itemset is None:
+            names = {one.value for one in control.items}
+            if definition.select == "select1":
+                node.text = node.text if node.text in names else ""
+            else:
+                node.text = " ".join(one for one in node.text.split() if one in names)
 
     def _preload(self, top: Cell) -> None:
         """Attributes are filled in by Web Forms alone."""
@@ -697,6 +714,7 @@ class Entry:
         for node in everything(made):
             if node.text and node.defn.type != "string" and not node.defn.select:
                 node.text = answered(node.text, node.defn.type, "", self.dialect, self.zone)
+            self._listed(node)
         self._preload(made)
         self._added.append(made)
         control = definition.repeat
@@ -710,8 +728,12 @@ class Entry:
     def _greet(self, repeat: Control, made: Cell) -> None:
         """The actions that wait for new instances."""
         self._deep += 1
-        inside = repeat.within() if self.dialect.webforms else (repeat,)
-        for action in [action for one in inside for action in one.actions]:
+        if self.dialect.webforms:
+            waiting = [action for one in repeat.within() for action in one.actions]
+        else:
+            # Those of the model first, where they wait for another event too.
+            waiting = [one for one in self.form.actions if one.source is None] + repeat.actions
+        for action in waiting:
             if "odk-new-repeat" in action.events or "jr-insert" in action.events:
                 self._act(action, made)
         self._deep -= 1

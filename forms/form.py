@@ -18,7 +18,7 @@ from forms.language.syntax import BadExpression
 from forms.language.syntax import parse as parse_expression
 from forms.markup import BadMarkup, kids, local, parse
 from forms.media import BadMedia, blank, file_named, found, node_of, read_instance, rows
-from forms.model import Definition
+from forms.model import Definition, without_predicates
 from forms.problems import BrokenForm, Problem
 from forms.reading import COLUMN, ENTITY_VERSIONS, Reader, loose
 from forms.twins import settle_twins
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from forms.model import Action, Control, Path, Seed
     from forms.tree import Node
 
-_LISTED = re.compile(r"""^\s*instance\((['"])(.+?)\1\)/([\w./-]+?)\s*(?:\[.*)?$""", re.DOTALL)
+_LISTED = re.compile(r"""^\s*instance\((['"])(.+?)\1\)/([\w./-]+?)\s*$""")
 _ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*"|'[^']*')""")
 OPENROSA = "http://openrosa.org/xforms"
 XFORMS = "http://www.w3.org/2002/xforms"
@@ -313,8 +313,10 @@ class Form:
         known: dict[tuple[str, str], frozenset[str]] = {}
         for control in (one for top in reader.controls for one in top.within()):
             itemset = control.itemset
-            listed = _LISTED.match(itemset.nodeset.text) if itemset is not None else None
-            if itemset is None or listed is None:
+            if itemset is None:
+                continue
+            listed = _LISTED.match(without_predicates(itemset.nodeset.text))
+            if listed is None:
                 continue
             place = listed[2], listed[3]
             columns = known.get(place)

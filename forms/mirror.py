@@ -200,6 +200,7 @@ class Mirror(Entry):
             for node in everything(self.root):
                 if not node.defn.is_attribute:
                     node.text = node.text.strip(BLANKS)
+                    self._listed(node)
         super()._normalize()
 
     _composes = False

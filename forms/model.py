@@ -279,7 +279,7 @@ def steps_of(ref: str, context: Path) -> Path | None:
     ref = ref.strip()
     if _SIMPLE.fullmatch(ref):
         return tuple(ref[1:].split("/"))
-    ref = _without_predicates(ref)
+    ref = without_predicates(ref)
     if not ref:
         return None
     absolute = ref.startswith("/")
@@ -302,7 +302,8 @@ def steps_of(ref: str, context: Path) -> Path | None:
     return tuple(at)
 
 
-def _without_predicates(ref: str) -> str:
+def without_predicates(ref: str) -> str:
+    """The path alone, whatever the conditions in it say."""
     if "[" not in ref:
         return ref
     kept: list[str] = []

@@ -201,7 +201,9 @@ class Reader:
 
     def _control(self, name: str, element: Element, context: Path, parent: Control | None) -> None:
         if name in ACTIONS:
-            self._action(element, parent, context)
+            # Collect does what stands in the model, in a question or in a repeat, and nothing else.
+            if self.dialect == "webforms" or (parent is not None and parent.kind == "repeat"):
+                self._action(element, parent, context)
             return
         if name not in ASKING and name not in {"group", "repeat"}:
             return
@@ -367,10 +369,14 @@ class Reader:
                 nodeset = bind.get("ref")
             if nodeset is None:
                 self._stop("a <bind> has no nodeset")
-            path = steps_of(nodeset or "", (local(self.data),))
+            root = (local(self.data),)
+            path = steps_of(nodeset or "", root)
             if path is None:
                 self.problem("", f"a bind's nodeset {nodeset!r} is no path")
                 continue
+            if self.dialect == "collect":
+                # Collect takes the first step of a path for the root of the data, whatever its name.
+                path = (*root, *path[1:])
             bound = self.by_path.get(path) or self._attribute(path)
             if bound is not None:
                 self._bind(bind, bound)
@@ -604,7 +610,8 @@ class Reader:
         if unknown or not events:
             self.problem("", f"a <{kind}> waits for unknown events: {', '.join(unknown) or 'none'}")
             return
-        if source is None and "odk-new-repeat" in events:
+        alone = self.dialect == "webforms" or len(events) == 1
+        if source is None and "odk-new-repeat" in events and alone:
             self.problem("", f"a <{kind}> for odk-new-repeat must stand inside its repeat")
             return
         said = element.get("bind")
@@ -632,12 +639,13 @@ class Reader:
             if source is not None:
                 place = source.path if not source.asks else source.path[:-1]
             said = element.get("value")
+            text = element.text or ""
+            if said or (said is not None and self.dialect == "collect"):
+                text = ""
             if said is not None and said.strip():
                 value = self.compile(said, target, kind, self._pinned(place, target, ref))
             nodes = self.compile(ref, place, kind) if "[" in ref else None
-            action = Action(
-                kind, events, target, value, "" if said else (element.text or ""), source, nodes
-            )
+            action = Action(kind, events, target, value, text, source, nodes)
             self.actions.append(action)
             if source is not None:
                 source.actions.append(action)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from forms.held import DECIMAL, INT, TRUTH
@@ -567,6 +568,8 @@ class Compiler:
     # -- paths
 
     def _path(self, expr: Path, where: Where | None) -> Code:
+        if expr.start == "/":
+            expr = self._rooted(expr)
         plain = _plain(expr.steps)
         if expr.start == "/":
             if plain is not None and self.at and not self.everywhere:
@@ -686,6 +689,15 @@ class Compiler:
 
         base = around[:shared]
         return self._walk(Code("d", climb, where=base), base, steps[shared:])
+
+    def _rooted(self, expr: Path) -> Path:
+        """Collect takes the first step of a path for the root of the data, whatever its name."""
+        root, first = self.scope.root, expr.steps[0] if expr.steps else None
+        if first is None or not self.conversions.java or not self.scope.paths:
+            return expr
+        if first.axis != "child" or not is_name(first.test) or _bare(first.test) == root:
+            return expr
+        return Path("/", (replace(first, test=root), *expr.steps[1:]))
 
     def _from_root(self, names: Where) -> Code:
         """Down from the root of the entry, where that leads to the same nodes from everywhere."""

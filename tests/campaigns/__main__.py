@@ -30,14 +30,19 @@ def main() -> int:
         choices=(*KINDS, "both"),
         help="kills, wire: what the office keeps its data in (sqlite)",
     )
+    parser.add_argument("--folder", help="foreign: where the forms are that are to be compared")
     chosen = parser.parse_args()
     if chosen.vfs and chosen.name != "powercuts":
         parser.error("--vfs is for powercuts")
     if chosen.database and chosen.name not in {"kills", "wire"}:
         parser.error("--database is for kills and wire")
+    if chosen.folder and chosen.name != "foreign":
+        parser.error("--folder is for foreign")
     more: dict[str, Any] = {"vfs": True} if chosen.vfs else {}
     if chosen.database:
         more["database"] = chosen.database
+    if chosen.folder:
+        more["folder"] = chosen.folder
     seed = int.from_bytes(os.urandom(4), "big") if chosen.seed is None else chosen.seed
     print(f"seed {seed}", flush=True)
     try:

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 EARTH_RADIUS_M = 6_378_100.0
 """As JavaRosa has it."""
+FIGURES_MAX = 4
+"""Latitude, longitude, altitude, accuracy."""
 
 
 def points(text: str) -> list[Point] | None:
@@ -37,6 +39,25 @@ def points(text: str) -> list[Point] | None:
         if len(numbers) < 2 or abs(numbers[0]) > 90 or abs(numbers[1]) > 180:
             return None
         found.append((numbers[0], numbers[1]))
+    return found
+
+
+def marked(given: list[str]) -> list[Point] | None:
+    """The places that area() and distance() are given, as JavaRosa reads them: one text is a trace
+    or shape, several are a place each. A figure that is left out is 0, so a blank among several is
+    the place 0 0, and no figure is too large. None where one of them is none.
+    """
+    parts = given[0].rstrip(";").split(";") if len(given) == 1 else given
+    found = []
+    for part in parts:
+        try:
+            numbers = [float(one) for one in part.split()]
+        except ValueError:
+            return None
+        if len(numbers) > FIGURES_MAX:
+            return None
+        latitude, longitude, *_ = (*numbers, 0.0, 0.0)
+        found.append((latitude, longitude))
     return found
 
 
@@ -173,7 +194,8 @@ def _area(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code
     java = compiler.conversions.java
 
     def measured(node: Node, frame: Frame) -> float:
-        shape = points(";".join(texts(node, frame)))
+        given = texts(node, frame)
+        shape = marked(given) if java else points(";".join(given))
         if shape is None:
             if java:
                 raise compiler.fail("area() was given what are no places on earth")
@@ -190,11 +212,11 @@ def _distance(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
 
     def measured(node: Node, frame: Frame) -> float:
         given = texts(node, frame)
-        line = points(";".join(given))
-        if line is not None and len(arguments) > 1 and any(";" in one for one in given):
-            line = None  # Several arguments are places, one each.
-        if line is not None and not java and len(line) < 2:
-            line = None  # To the browser what has fewer than two places is no trace.
+        line = marked(given) if java else points(";".join(given))
+        if line is not None and not java:
+            several = len(arguments) > 1 and any(";" in one for one in given)
+            # Several arguments are places, one each; what has fewer than two is no trace.
+            line = None if several or len(line) < 2 else line
         if line is None:
             raise compiler.fail("distance() was given what are no places on earth")
         return length(line, apart_by_cosines) if java else _rounded(length(line))

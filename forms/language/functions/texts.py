@@ -263,12 +263,13 @@ def digest(text: str, algorithm: str, encoding: str = "base64") -> str:
 
 @simple("base64-decode", takes="s", gives="s")
 def base64_decode(text: str) -> str:
-    """The text that was encoded; "" where it is none."""
+    """The text that was encoded, with U+FFFD for bytes that are no text; "" where it is none."""
     text = "".join(text.split())
     try:
-        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError, ValueError):
+        made = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError):
         return ""
+    return made.decode(errors="replace")
 
 
 @simple("extract-signed", takes="ss", gives="s")

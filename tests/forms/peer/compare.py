@@ -15,7 +15,7 @@ State = dict[str, Any]
 
 _MASKS = (
     (re.compile(r"uuid:[0-9a-f-]{36}"), "uuid:*"),
-    (re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"), "uuid"),
+    (re.compile(r"(?<![0-9a-f])[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}(?![0-9a-f])"), "uuid"),
     # The clock of the day of recording or of this run; the dates that fresh forms hold are before.
     (
         re.compile(r"\b20(?:2[6-9]|[3-9]\d)-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:?\d\d)"),
@@ -187,8 +187,13 @@ def _canonical(xml: str) -> str:
         inside = "".join(map(drawn, element)) if len(element) else (element.text or "")
         return f"<{name}{said}>{inside}</{name}>"
 
+    try:
+        root = etree.fromstring(xml.encode())
+    except etree.XMLSyntaxError:
+        # JavaRosa writes what no XML can hold, such as the letter 0 out of a base64 text.
+        return xml
     # The last digits of a long decimal are compared where it is a value, and named there.
-    whole = masked(drawn(etree.fromstring(xml.encode())))
+    whole = masked(drawn(root))
     return re.sub(r"\d+\.\d{9,}", lambda match: f"{float(match[0]):.10g}", whole)
 
 
@@ -224,4 +229,4 @@ def drawn_by_lot(difference: Difference, form: str) -> bool:
     if difference.what == "choices":
         return "randomize(" in form and sorted(difference.ours) == sorted(difference.theirs)
     lots = "random()" in form or "decimal-date-time(now())" in form or "now()" in form
-    return lots and difference.what in {"value", "xml"}
+    return lots and difference.what in {"value", "xml", "label"}

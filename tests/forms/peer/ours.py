@@ -36,11 +36,11 @@ def disagreements(
             met[name] = met.get(name, 0) + times
         if left:
             found[case["id"]] = left
-    swayed = _swayed([case for case in asked if case["id"] in found], ask)
-    for name in swayed:
+    lots = swayed([case for case in asked if case["id"] in found], ask)
+    for name in lots:
         del found[name]
-    if swayed:
-        met[SWAYED] = len(swayed)
+    if lots:
+        met[SWAYED] = len(lots)
     return found, met, loaded
 
 
@@ -51,7 +51,7 @@ run decides. Only a case in which JavaRosa, asked again, comes to just what we d
 AGAIN = 16
 
 
-def _swayed(cases: list[dict[str, Any]], ask: Ask) -> list[str]:
+def swayed(cases: list[dict[str, Any]], ask: Ask) -> list[str]:
     """The cases in which one of JavaRosa's further runs differs from ours in nothing."""
     if not cases or len(cases) > AGAIN:
         return []

@@ -1,0 +1,150 @@
+"""XForms as people write them by hand, or as older tools wrote them: what Collect makes of each."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+
+from forms import BrokenForm, Form
+from forms.dialect import COLLECT, WEBFORMS
+from forms.replay import replay
+from tests.forms.test_dialects import entry, value, xform
+
+ASKED = '<input ref="/data/{}"><label>{}</label></input>'
+
+
+def asked(*names: str) -> str:
+    return "".join(ASKED.format(name, name) for name in names)
+
+
+def chosen(kind: str, name: str, *values: str) -> str:
+    items = "".join(f"<item><label>{one}</label><value>{one}</value></item>" for one in values)
+    return f'<{kind} ref="/data/{name}"><label>{name}</label>{items}</{kind}>'
+
+
+def played(form: str, *steps: dict[str, str]) -> dict[str, Any]:
+    """The values after the steps, by their references."""
+    moment = datetime(2026, 11, 23, tzinfo=UTC).isoformat()
+    case = {"id": "x", "form": form, "at": moment, "steps": [{"op": "init"}, *steps]}
+    last = replay(case, COLLECT.name)["steps"][-1]
+    assert "error" not in last, last
+    return {one["ref"]: one.get("value") for one in last["state"]["nodes"]}
+
+
+def test_choices_may_lie_deep_in_a_list_that_conditions_lead_into():
+    states = """<instance id="states"><root><state><value>north</value><county><value>n1</value>
+        <name>First</name></county></state><state><value>south</value><county><value>s1</value>
+        <name>Second</name></county></state></root></instance>"""
+    body = """<input ref="/data/state"/><select1 ref="/data/county"><label>c</label>
+        <itemset nodeset="instance('states')/root/state[value=/data/state]/county">
+        <value ref="value"/><label ref="{label}"/></itemset></select1>"""
+    form = xform("<state/><county/>", "", body.format(label="name"), states)
+    answers = entry(form, COLLECT.name)
+    answers.answer("/data/state", "south")
+    assert [one.label for one in answers.state("/data/county").choices] == ["Second"]
+    with pytest.raises(BrokenForm, match="which has no 'title' for the label"):
+        Form.load(xform("<state/><county/>", "", body.format(label="title"), states), {})
+
+
+def test_collect_does_what_stands_in_the_model_a_question_or_a_repeat_and_nothing_else():
+    first = '<setvalue event="odk-instance-first-load" ref="/data/{0}">set</setvalue>'
+    form = xform(
+        "<a/><b/><c/><g><d/></g><r><e/></r>",
+        first.format("a"),
+        first.format("b")
+        + f'<input ref="/data/c"><label>c</label>{first.format("c")}</input>'
+        + f'<group ref="/data/g"><label>g</label>{first.format("g/d")}{asked("g/d")}</group>'
+        + f'<repeat nodeset="/data/r">{first.format("r/e")}{asked("r/e")}</repeat>',
+    )
+    told = dict.fromkeys(("a", "c", "r[1]/e"), "set")
+    for dialect, more in ((COLLECT, {}), (WEBFORMS, {"b": "set", "g/d": "set"})):
+        opened = entry(form, dialect.name)
+        for name in ("a", "b", "c", "g/d", "r[1]/e"):
+            assert value(opened, f"/data/{name}") == {**told, **more}.get(name, ""), name
+
+
+def test_an_action_of_the_model_may_wait_for_new_instances_beside_another_event():
+    events = "odk-instance-first-load odk-new-repeat"
+    made = '<setvalue event="{}" ref="/data/r/a">set</setvalue>'
+    body = f'<repeat nodeset="/data/r">{asked("r/a")}</repeat>'
+    form = xform("<r><a/></r>", made.format(events), body)
+    more = {"op": "add_repeat", "ref": "/data/r"}
+    values = played(form, more)
+    assert (values["/data/r[1]/a"], values["/data/r[2]/a"]) == ("set", "set")
+    with pytest.raises(BrokenForm, match="must stand inside its repeat"):
+        Form.load(xform("<r><a/></r>", made.format("odk-new-repeat"), body), {})
+
+
+def test_a_value_that_is_set_to_an_empty_expression_is_blank_whatever_stands_inside():
+    inside = '<setvalue event="xforms-value-changed" ref="/data/b" value="">text</setvalue>'
+    form = xform("<a/><b>first</b>", "", f'<input ref="/data/a"><label>a</label>{inside}</input>')
+    assert played(form, {"op": "set", "ref": "/data/a", "value": "1"})["/data/b"] == ""
+
+
+def test_the_first_step_of_a_path_is_the_root_whatever_it_is_called():
+    form = xform(
+        "<a/><b/>",
+        '<bind nodeset="/copied/a" calculate="2 + 2"/>'
+        '<bind nodeset="/data/b" calculate="/copied/a + 1"/>',
+        asked("b"),
+    )
+    assert played(form) == {"/data": None, "/data/a": "4", "/data/b": "5"}
+    assert value(entry(form, WEBFORMS.name), "/data/b") != "5"
+    with pytest.raises(BrokenForm, match="/copied/a shows a node that the form's data does not"):
+        Form.load(xform("<a/>", "", '<input ref="/copied/a"/>'), {})
+
+
+def test_a_first_value_that_the_list_does_not_have_is_none():
+    form = xform(
+        "<a>zz</a><b>y zz x</b><c>x, y</c><r><d>zz</d></r>",
+        "",
+        chosen("select1", "a", "x", "y")
+        + chosen("select", "b", "x", "y")
+        + chosen("odk:rank", "c", "x", "y")
+        + f'<repeat nodeset="/data/r">{chosen("select1", "r/d", "x", "y")}</repeat>',
+    )
+    opened = entry(form, COLLECT.name)
+    found = [value(opened, f"/data/{name}") for name in ("a", "b", "c", "r[1]/d")]
+    assert found == ["", "y x", "y", ""]
+    # What a person chose, or a calculation came to, is looked at by the check of the choice.
+    assert played(form, {"op": "set", "ref": "/data/a", "value": "zz"})["/data/a"] == "zz"
+
+
+def test_a_number_among_first_values_is_kept_though_the_list_lacks_it():
+    form = xform("<a>7</a>", '<bind nodeset="/data/a" type="int"/>', chosen("select1", "a", "1"))
+    assert value(entry(form, COLLECT.name), "/data/a") == "7"
+
+
+@pytest.mark.parametrize(
+    ("expression", "metres"),
+    [
+        ("distance(/data/a, /data/b)", 248906),
+        ("distance('1 2', '0 0')", 248906),
+        ("distance('7', '7 0')", 0),
+        ("distance('100 200', '1 2')", 8849356),
+        ("distance(/data/b)", 0),
+        ("distance('1 2;;1 2;')", 497812),
+    ],
+)
+def test_a_place_that_lacks_figures_has_zeros_for_them(expression: str, metres: int):
+    form = xform(
+        "<a>1 2 0 0</a><b/><c/>",
+        f'<bind nodeset="/data/a" type="geopoint"/><bind nodeset="/data/c" '
+        f'calculate="{expression}"/>',
+        asked("a", "b"),
+    )
+    assert int(float(value(entry(form, COLLECT.name), "/data/c"))) == metres
+
+
+@pytest.mark.parametrize("place", ["1 2 3 4 5", "somewhere", "1,2 3", "1 2;3 4"])
+def test_what_is_no_place_is_said_to_be_none(place: str):
+    calculated = f"<bind nodeset=\"/data/c\" calculate=\"distance('{place}', '1 2')\"/>"
+    with pytest.raises(ValueError, match="no places on earth"):
+        entry(xform("<c/>", calculated, ""), COLLECT.name)
+
+
+def test_a_text_that_was_encoded_from_no_text_shows_so():
+    form = xform("<a/>", '<bind nodeset="/data/a" calculate="base64-decode(\'2002\')"/>', "")
+    assert value(entry(form, COLLECT.name), "/data/a") == "\ufffdM6"
