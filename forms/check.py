@@ -262,7 +262,7 @@ class Judged:
         except ValueError:
             pass
         entry = self.entry
-        return answered(text, kind, "", entry.dialect, entry.zone) == other
+        return answered(text, kind, "", entry.dialect, entry.zone, entry.now) == other
 
     def _chosen(self, node: Cell) -> list[Fault]:
         known = values(self.entry, node)

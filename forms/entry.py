@@ -27,7 +27,7 @@ from forms.instance import (
 from forms.itext import MEDIA, Output
 from forms.language import TooCostly
 from forms.markup import parse
-from forms.media import node_of
+from forms.media import instance_of
 from forms.plant import plant
 from forms.preload import preloaded, property_named
 from forms.values import answered, calculated
@@ -126,6 +126,10 @@ class NoSuchNode(KeyError):
 
     def __str__(self) -> str:
         return str(self.args[0])
+
+
+class NotAsked(ValueError):
+    """Nobody can answer there now. Nothing was changed."""
 
 
 class Restless(ValueError):
@@ -302,7 +306,9 @@ class Entry:
             if not node.text:
                 continue
             if definition.type != "string" and not definition.select:
-                node.text = answered(node.text, definition.type, "", self.dialect, self.zone)
+                node.text = answered(
+                    node.text, definition.type, "", self.dialect, self.zone, self.now
+                )
                 if self.dialect.webforms:
                     node.text = within_bounds(definition, node.text)
             elif definition.select in {"select", "rank"}:
@@ -332,7 +338,7 @@ class Entry:
             if definition.is_attribute and not self.dialect.webforms:
                 continue
             for node in below(top, definition.path[depth:]):
-                text = preloaded(definition, self.context, self.zone)
+                text = preloaded(definition, self.context, self.zone, self.dialect)
                 if text is not None:
                     node.text = text
 
@@ -341,7 +347,7 @@ class Entry:
     def instance(self, name: str) -> Node | None:
         if self.form.wants_last_saved(name):
             if self._last_saved is None and self.context.last_saved is not None:
-                self._last_saved = node_of(
+                self._last_saved = instance_of(
                     parse(self.context.last_saved, what="the last saved submission")
                 )
             return self._last_saved
@@ -442,8 +448,11 @@ class Entry:
     def _stored(self, node: Cell, value: str) -> str:
         """The answer as its question keeps it."""
         definition = node.defn
+        if self.dialect.webforms and node.readonly and definition.readonly is not None:
+            raise NotAsked(f"{ref_of(node)} is read only: Web Forms takes no answer there")
+        kind, select = definition.type, definition.select
         typed = self._typed(value, definition)
-        text = answered(typed, definition.type, definition.select, self.dialect, self.zone)
+        text = answered(typed, kind, select, self.dialect, self.zone, self.now)
         return browser_takes(self, node, text) if text and self.dialect.webforms else text
 
     _composes = True
@@ -703,7 +712,10 @@ class Entry:
         if len(siblings) >= INSTANCES_MAX:
             raise NoSuchNode(f"{definition.ref}: {INSTANCES_MAX:,} instances are the most")
         self.spend(INSTANCE_STEPS)
-        made = grow(self.form.seed_of(definition), None)
+        seed = self.form.seed_of(definition)
+        if self.dialect.webforms and not self._read_back:
+            seed = self.form.own_seed(definition, len(siblings)) or seed
+        made = grow(seed, None)
         made.parent = parent
         insert(parent, made, last=self._comes_last(parent))
         self._made[made] = None
@@ -713,7 +725,9 @@ class Entry:
             self._set_readonly(made, True)
         for node in everything(made):
             if node.text and node.defn.type != "string" and not node.defn.select:
-                node.text = answered(node.text, node.defn.type, "", self.dialect, self.zone)
+                node.text = answered(
+                    node.text, node.defn.type, "", self.dialect, self.zone, self.now
+                )
             self._listed(node)
         self._preload(made)
         self._added.append(made)
@@ -943,7 +957,9 @@ class Entry:
         if action.value is not None or action.text:
             # Whatever it was worked out as, what an action sets is of the node's type.
             kind = node.defn.type
-            text = str(answered(text, kind, "", self.dialect, self.zone)) if text else text
+            text = (
+                str(answered(text, kind, "", self.dialect, self.zone, self.now)) if text else text
+            )
         before = node.text
         self._give(node, text)
         self._run()

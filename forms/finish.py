@@ -8,7 +8,7 @@ from unicodedata import normalize
 
 from forms.instance import below
 from forms.markup import XFORMS
-from forms.values import UNWRITABLE, iso_datetime
+from forms.values import UNWRITABLE, stamped
 
 if TYPE_CHECKING:
     from forms.entry import Entry, Fault
@@ -60,7 +60,7 @@ def finished(entry: Entry) -> Submission:
 
 
 def _stamp(entry: Entry) -> None:
-    stamp = iso_datetime(entry.context.now().astimezone(entry.zone))
+    stamp = stamped(entry.context.now().astimezone(entry.zone), entry.dialect)
     entry._start()  # noqa: SLF001 - one engine
     for definition in entry.form.preloads:
         if definition.preload == "timestamp" and definition.preload_parameters == "end":

@@ -413,7 +413,7 @@ class Form:
         if data is None:
             return blank()
         try:
-            return read_instance(file_named(src), data, keep_blank_lines=self.dialect.webforms)
+            return read_instance(file_named(src), data, browser=self.dialect.webforms)
         except BadMedia as fault:
             raise BrokenForm((Problem("", None, "", str(fault)),), form=self.title) from None
 
@@ -484,6 +484,20 @@ class Form:
     def seed_of(self, definition: Definition) -> Seed:
         assert definition.template is not None
         return definition.template
+
+    def own_seed(self, definition: Definition, place: int) -> Seed | None:
+        """The instance at that place, from 0, that the form itself has of a counted repeat: what
+        Web Forms begins with again whenever the count comes to ask for it.
+        """
+        control = definition.repeat
+        if control is None or control.count is None or len(definition.repeats_above) > 1:
+            return None
+        seeds = [self.root.seed]
+        for name in definition.path[1:]:
+            seeds = [
+                kid for one in seeds if one for kid in one.children if kid.definition.name == name
+            ]
+        return seeds[place] if place < len(seeds) else None
 
 
 def _parsed(xml: bytes) -> Element:

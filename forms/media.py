@@ -47,27 +47,34 @@ def found(src: str, media: Mapping[str, bytes]) -> bytes | None:
     return media.get(file_named(src))
 
 
-def read_instance(name: str, data: bytes, *, keep_blank_lines: bool = False) -> Node:
+def read_instance(name: str, data: bytes, *, browser: bool = False) -> Node:
     """A secondary instance, holding the root element of the file `name` (csv, xml, geojson).
 
     A CSV's rows are /root/item/<column>; an XML file is taken as it is; a GeoJSON's features are
     /root/item with geometry, id and their properties (ODK XForms specification, "Secondary
-    Instances - External"). The nodes are shared by all entries and never changed. Raises BadMedia.
+    Instances - External"). `browser`: as Web Forms reads it, with items for blank lines and
+    values as JavaScript writes them. The nodes are shared by all entries and never changed. Raises
+    BadMedia.
     """
     if len(data) > BYTES_MAX:
         raise BadMedia(f"{name} has {len(data):,} bytes; {BYTES_MAX:,} is the most")
     suffix = PurePosixPath(name).suffix.lower()
     if suffix == ".geojson":
-        return _table(_features(name, data))
+        return _table(_features(name, data, browser=browser))
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     if suffix == ".xml" or (suffix != ".csv" and start.startswith(b"<")):
         return _document(name, data)
-    return _table(_lines(name, data, keep_blank_lines=keep_blank_lines))
+    return _table(_lines(name, data, keep_blank_lines=browser))
 
 
 def blank() -> Node:
     """What stands in for a file that is not there: a root without items, so that all is blank."""
     return _held(Node("element", "root"))
+
+
+def instance_of(root: Element) -> Node:
+    """The instance that holds the document whose root is given."""
+    return _held(node_of(root))
 
 
 def _held(root: Node) -> Node:
@@ -83,7 +90,7 @@ def _held(root: Node) -> Node:
 def rows(name: str, data: bytes) -> Iterator[dict[str, str]]:
     """The rows of a CSV by column, as pulldata() searches them. Raises BadMedia."""
     for names, values in _lines(name, data, keep_blank_lines=False):
-        yield dict(zip(names, values, strict=False))
+        yield dict.fromkeys(names, "") | dict(zip(names, values, strict=False))
 
 
 def heading_of(name: str, data: bytes) -> tuple[str, ...]:
@@ -283,11 +290,14 @@ def node_of(element: Element, parent: Node | None = None) -> Node:
 # GeoJSON -----------------------------------------------------------------------------------
 
 
-def _features(name: str, data: bytes) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+def _features(
+    name: str, data: bytes, *, browser: bool
+) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     if data.count(b"Feature") > 2 * ROWS_MAX:
         raise BadMedia(f"{name} has more than {ROWS_MAX:,} features")
     try:
-        read = json.loads(data.removeprefix(b"\xef\xbb\xbf"))
+        text = data.removeprefix(b"\xef\xbb\xbf")
+        read = json.loads(text, parse_float=_browser_number if browser else None)
     except (ValueError, RecursionError) as fault:
         raise BadMedia(f"{name} is no JSON: {fault}") from None
     if not isinstance(read, dict) or read.get("type") != "FeatureCollection":
@@ -297,6 +307,7 @@ def _features(name: str, data: bytes) -> Iterator[tuple[tuple[str, ...], tuple[s
         raise BadMedia(f"{name} has no list of features")
     if len(features) > ROWS_MAX:
         raise BadMedia(f"{name} has {len(features):,} features; {ROWS_MAX:,} is the most")
+    tell = _browser_text if browser else _plain
     for number, feature in enumerate(features, 1):
         if not isinstance(feature, dict) or feature.get("type") != "Feature":
             raise BadMedia(f"{name}, feature {number}: is no Feature")
@@ -305,10 +316,10 @@ def _features(name: str, data: bytes) -> Iterator[tuple[tuple[str, ...], tuple[s
         if not isinstance(properties, dict):
             raise BadMedia(f"{name}, feature {number}: its properties are no object")
         for key, value in properties.items():
-            cells[str(key)] = _plain(value)
+            cells[str(key)] = tell(value)
         # A feature's own id comes before a property that happens to be called so.
         if feature.get("id") is not None:
-            cells["id"] = _plain(feature["id"])
+            cells["id"] = tell(feature["id"])
         yield tuple(cells), tuple(cells.values())
 
 
@@ -320,6 +331,23 @@ def _plain(value: Any) -> str:
     if isinstance(value, (dict, list)):
         return json.dumps(value, ensure_ascii=False)
     return str(value)
+
+
+def _browser_number(text: str) -> float | int:
+    """JavaScript knows no difference between 102.0 and 102."""
+    number = float(text)
+    return int(number) if number.is_integer() else number
+
+
+def _browser_text(value: Any) -> str:
+    """As JavaScript makes a text of anything."""
+    if value is None:
+        return "null"
+    if isinstance(value, dict):
+        return "[object Object]"
+    if isinstance(value, list):
+        return ",".join("" if one is None else _browser_text(one) for one in value)
+    return _plain(value)
 
 
 def _geometry(where: str, geometry: Any) -> str:

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from forms.values import iso_datetime
+from forms.values import stamped
 
 if TYPE_CHECKING:
     from datetime import tzinfo
 
     from forms.context import Context
+    from forms.dialect import Dialect
     from forms.model import Definition
 
 
-def preloaded(definition: Definition, context: Context, zone: tzinfo) -> str | None:
+def preloaded(
+    definition: Definition, context: Context, zone: tzinfo, dialect: Dialect
+) -> str | None:
     """What stands in the node when the entry begins; None where it is left as it is."""
     kind, which = definition.preload, definition.preload_parameters
     if kind == "uid":
         return "uuid:" + context.new_uuid()
     if kind == "timestamp" and which == "start":
-        return iso_datetime(context.now().astimezone(zone))
+        return stamped(context.now().astimezone(zone), dialect)
     if kind == "date" and which == "today":
         return context.now().astimezone(zone).date().isoformat()
     if kind == "property":

@@ -221,9 +221,12 @@ class Run:
         ref = plain(ref)
         self.reach(ref)
         node = self.entry.find(ref)
-        if node.defn.is_group:
+        if not self._asks(node):
             raise NoSuchNode(f"{ref} is no question")
         self._answer(ref, value)
+
+    def _asks(self, node: Cell) -> bool:
+        return node.defn.control is not None and node.defn.control.asks
 
     def _answer(self, ref: str, value: str) -> None:
         self.entry.answer(ref, value)
@@ -258,6 +261,9 @@ class HandedOver(Run):
         if isinstance(self.current, Mirror):
             self.current.arrive()
         super().step(step)
+
+    def _asks(self, node: Cell) -> bool:
+        return not node.defn.is_group
 
     def _answer(self, ref: str, value: str) -> None:
         assert isinstance(self.current, Mirror)

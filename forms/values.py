@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
     from forms.dialect import Dialect
 
+    Now = Callable[[], datetime]
+
 _UNCHANGED = frozenset({"string", "select", "select1", "binary", "barcode", "intent", "rank"})
 _RADIX = re.compile(r"0[xX][\da-fA-F]+|0[oO][0-7]+|0[bB][01]+")
 _DAY = re.compile(r"\d{4}-\d\d-\d\d")
@@ -130,11 +132,22 @@ def parse_datetime(text: str, zone: tzinfo) -> datetime | None:
     if day is None:
         return None
     if not tee:
-        return datetime.combine(day, time(), zone)
+        return moment_at(day, time(), zone)
     clock = parse_time(clock_text)
     if clock is None:
         return None
-    return datetime.combine(day, clock[0], clock[1] or zone)
+    return moment_at(day, clock[0], clock[1] or zone)
+
+
+def moment_at(day: date, clock: time, zone: tzinfo) -> datetime:
+    """When clocks in the zone show that; where summer time makes them leap over it, so much later
+    as they leap.
+    """
+    moment = datetime.combine(day, clock, zone)
+    try:
+        return moment.astimezone(UTC).astimezone(zone)
+    except OverflowError:
+        return moment
 
 
 def iso_datetime(moment: datetime) -> str:
@@ -142,6 +155,20 @@ def iso_datetime(moment: datetime) -> str:
     said = moment.isoformat(timespec="milliseconds")
     away = said[23:29]
     return said[:23] + ("Z" if away in {"", "+00:00"} else away)
+
+
+def stamped(moment: datetime, dialect: Dialect) -> str:
+    """The moment as the dialect's engine writes one that it has worked out or looked up: a browser
+    writes no zeros after a fraction, and Greenwich's offset like any other.
+    """
+    if not dialect.webforms:
+        return iso_datetime(moment)
+    fraction = f"{moment.microsecond // 1000:03d}"
+    return (
+        moment.isoformat(timespec="seconds")[:19]
+        + f".{fraction.rstrip('0') or fraction}"
+        + (moment.isoformat()[-6:] if moment.utcoffset() is not None else "")
+    )
 
 
 def iso_time(moment: datetime) -> str:
@@ -155,7 +182,7 @@ _DIGITS_MAX = 20
 """More than any whole number has that can be stored; Python reads no number of thousands."""
 
 
-def _as_int(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+def _as_int(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     text = text.strip()
     if dialect.casts_like_java:
         if not _INT.fullmatch(text):
@@ -185,7 +212,7 @@ def _browser_float(text: str) -> float | None:
     return None if math.isinf(number) else number
 
 
-def _as_decimal(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+def _as_decimal(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     text = text.strip()
     if not dialect.casts_like_java:
         found = _browser_float(text)
@@ -196,7 +223,7 @@ def _as_decimal(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     return "" if math.isinf(number) else java_double(number)
 
 
-def _as_date(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+def _as_date(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     text = text.strip()
     if not dialect.casts_like_java:
         # A time may follow, but none that says in which zone it is.
@@ -208,7 +235,7 @@ def _as_date(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     return day_.isoformat() if day_ else ""
 
 
-def _as_time(text: str, dialect: Dialect, zone: tzinfo) -> str:
+def _as_time(text: str, dialect: Dialect, zone: tzinfo, now: Now) -> str:
     text = text.strip()
     found = parse_time(text)
     if found is None:
@@ -216,11 +243,12 @@ def _as_time(text: str, dialect: Dialect, zone: tzinfo) -> str:
     if not dialect.casts_like_java:
         return text if _CLOCK.fullmatch(text) else ""
     clock, own = found
-    moment = datetime.combine(date(1970, 1, 1), clock, own or zone)
-    return iso_time(moment.astimezone(zone))
+    # In the offset of today, whatever that of other days is.
+    today = now().astimezone(zone).date()
+    return iso_time(moment_at(today, clock, own or zone).astimezone(zone))
 
 
-def _as_datetime(text: str, dialect: Dialect, zone: tzinfo) -> str:
+def _as_datetime(text: str, dialect: Dialect, zone: tzinfo, _now: Now) -> str:
     text = text.strip()
     moment = parse_datetime(text, zone)
     if moment is None:
@@ -234,7 +262,7 @@ def _as_datetime(text: str, dialect: Dialect, zone: tzinfo) -> str:
         return ""
 
 
-def _as_boolean(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+def _as_boolean(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     if not dialect.casts_like_java:
         return text
     text = text.strip()
@@ -260,7 +288,7 @@ def geopoint(text: str, *, whole: bool = False) -> str:
     return " ".join(java_double(one) for one in numbers)
 
 
-def _as_geopoint(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+def _as_geopoint(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     place = geopoint(text, whole=dialect.casts_like_java)
     # To Collect a place that is 0 in all four was never recorded.
     return "" if dialect.casts_like_java and place == "0.0 0.0 0.0 0.0" else place
@@ -272,7 +300,7 @@ def _points(text: str, *, whole: bool) -> list[str]:
     return points if all(points) else []
 
 
-def _as_geotrace(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+def _as_geotrace(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     """In Web Forms a line has two points, and does not end where it begins."""
     points = _points(text, whole=dialect.casts_like_java)
     if dialect.casts_like_java:
@@ -280,7 +308,7 @@ def _as_geotrace(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     return ";".join(points) if len(points) > 1 and points[0] != points[-1] else ""
 
 
-def _as_geoshape(text: str, dialect: Dialect, _zone: tzinfo) -> str:
+def _as_geoshape(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     """In Web Forms a shape ends where it begins."""
     points = _points(text, whole=dialect.casts_like_java)
     if dialect.casts_like_java:
@@ -288,7 +316,7 @@ def _as_geoshape(text: str, dialect: Dialect, _zone: tzinfo) -> str:
     return ";".join(points) if len(points) > 2 and points[0] == points[-1] else ""
 
 
-_ANSWERS: dict[str, Callable[[str, Dialect, tzinfo], str]] = {
+_ANSWERS: dict[str, Callable[[str, Dialect, tzinfo, Now], str]] = {
     "int": _as_int,
     "decimal": _as_decimal,
     "date": _as_date,
@@ -319,7 +347,7 @@ def writable(text: str) -> str:
     return text.translate(UNWRITABLE)
 
 
-def answered(text: str, kind: str, select: str, dialect: Dialect, zone: tzinfo) -> str:
+def answered(text: str, kind: str, select: str, dialect: Dialect, zone: tzinfo, now: Now) -> str:
     """What is stored when a person answers `text`: "" where it cannot be of the type."""
     if not text.isprintable():
         text = writable(text)
@@ -330,12 +358,10 @@ def answered(text: str, kind: str, select: str, dialect: Dialect, zone: tzinfo) 
     if select == "select1":
         return text
     cast = _ANSWERS.get(kind)
-    return text if cast is None else cast(text, dialect, zone)
+    return text if cast is None else cast(text, dialect, zone, now)
 
 
-def calculated(
-    value: object, kind: str, dialect: Dialect, zone: tzinfo, now: Callable[[], datetime]
-) -> str:
+def calculated(value: object, kind: str, dialect: Dialect, zone: tzinfo, now: Now) -> str:
     """What is stored when an expression came to `value` (text, number or truth)."""
     if dialect.casts_like_java:
         return _wrapped(value, kind, zone, now)
@@ -346,10 +372,10 @@ def calculated(
         text = "" if math.isnan(value) else browser_number(value)
     else:
         text = str(value)
-    return answered(text, kind, "", dialect, zone)
+    return answered(text, kind, "", dialect, zone, now)
 
 
-def _wrapped(value: object, kind: str, zone: tzinfo, now: Callable[[], datetime]) -> str:
+def _wrapped(value: object, kind: str, zone: tzinfo, now: Now) -> str:
     """As JavaRosa wraps the outcome of a calculation (IAnswerData.wrapData): a truth stays one, a
     number is cut for an int only, a moment is cut to a date's day or a time's clock; what then is
     of another kind than the node's type says so itself.
@@ -370,7 +396,7 @@ def _wrapped(value: object, kind: str, zone: tzinfo, now: Callable[[], datetime]
     if kind in _UNCHANGED:
         return str(value)
     if kind.startswith("geo"):
-        return _ANSWERS[kind](value, COLLECT, zone)
+        return _ANSWERS[kind](value, COLLECT, zone, now)
     return Words(value)
 
 
@@ -401,7 +427,7 @@ def moment_of(text: str, zone: tzinfo, today: date) -> datetime | None:
     text = text.strip()
     found = parse_datetime(text, zone)
     if found is None and (clock := parse_time(text)) is not None:
-        found = datetime.combine(today, clock[0], clock[1] or zone)
+        found = moment_at(today, clock[0], clock[1] or zone)
     return found
 
 

@@ -7,7 +7,7 @@ import re
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
-from forms.values import parse_date, parse_time
+from forms.values import moment_at, parse_date, parse_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,11 +29,11 @@ def moment(text: str, zone: tzinfo) -> datetime | None:
     if day is None:
         return None
     if not tee:
-        return datetime.combine(day, time(), zone)
+        return moment_at(day, time(), zone)
     clock = parse_time(clock_text)
     if clock is None:
         return None
-    return datetime.combine(day, clock[0], clock[1] or zone).astimezone(zone)
+    return moment_at(day, clock[0], clock[1] or zone).astimezone(zone)
 
 
 def days(text: str, zone: tzinfo, *, whole: bool, utc: bool) -> float:
@@ -92,7 +92,7 @@ def day_fraction(text: str, zone: tzinfo) -> float:
     if day is None or found is None or (away and (int(away[1]) > 23 or int(away[2] or 0) > 59)):
         return math.nan
     try:
-        clock = datetime.combine(day, found[0], found[1] or zone).astimezone(zone).time()
+        clock = moment_at(day, found[0], found[1] or zone).astimezone(zone).time()
     except OverflowError:
         return math.nan
     seconds = clock.hour * 3600 + clock.minute * 60 + clock.second + clock.microsecond / 1e6

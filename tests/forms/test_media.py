@@ -60,7 +60,7 @@ def test_a_file_with_only_a_heading_or_nothing_has_no_items():
 def test_blank_lines_are_passed_over_unless_they_are_wanted():
     text = b"name,label\n\na,b\n\n"
     assert items(read_instance("x.csv", text)) == [{"name": "a", "label": "b"}]
-    assert len(items(read_instance("x.csv", text, keep_blank_lines=True))) == 3
+    assert len(items(read_instance("x.csv", text, browser=True))) == 3
 
 
 def test_the_sample_places_are_read_whole():

@@ -7,12 +7,13 @@ import re
 from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING
 
+from forms.dialect import COLLECT, WEBFORMS
 from forms.held import Moment
 from forms.language import dates
 from forms.language.core import NAN, Code
 from forms.language.functions.table import function
 from forms.language.syntax import written
-from forms.values import iso_datetime, moment_of, parse_date
+from forms.values import iso_datetime, moment_at, moment_of, parse_date, stamped
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +38,8 @@ def _today(compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> C
 
 @function("now", least=0, most=0)
 def _now(compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Code:
-    return _dated(compiler, lambda _node, frame: iso_datetime(frame.env.now()))
+    dialect = WEBFORMS if compiler.scope.dialect == "webforms" else COLLECT
+    return _dated(compiler, lambda _node, frame: stamped(frame.env.now(), dialect))
 
 
 def _dated(compiler: Compiler, run: Callable[[Node, Frame], str]) -> Code:
@@ -100,7 +102,7 @@ def _as_moment(value: Value, conversions: Conversions, frame: Frame) -> datetime
     if value.__class__ is Moment:
         day = parse_date(value)
         if day is not None:
-            return datetime.combine(day, MIDNIGHT, zone)
+            return moment_at(day, MIDNIGHT, zone)
         found = moment_of(value, zone, frame.env.now().date())
         return None if found is None else found.astimezone(zone)
     found = dates.moment(value.strip(), zone)
@@ -131,7 +133,7 @@ def _browser_date(compiler: Compiler, expr: Expr, where: Where) -> Code:
         found = moment(node, frame)
         if found is None:
             return NO_DATE if given(node, frame) else ""
-        return iso_datetime(found) if found.time() != MIDNIGHT else found.date().isoformat()
+        return stamped(found, WEBFORMS) if found.time() != MIDNIGHT else found.date().isoformat()
 
     return Code("s", told)
 
@@ -215,6 +217,8 @@ def _decimal_time(compiler: Compiler, arguments: tuple[Expr, ...], where: Where)
 def _format(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     given, conversions = _given(compiler, arguments[0], where), compiler.conversions
     browser = compiler.scope.dialect == "webforms"
+    # A browser's engine has no name for Sundays.
+    days = (*dates.WEEKDAYS[:-1], "") if browser else dates.WEEKDAYS
     pattern = conversions.string(compiler.compile(arguments[1], where))
 
     def told(node: Node, frame: Frame) -> str:
@@ -225,7 +229,7 @@ def _format(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Co
         wanted = pattern(node, frame)
         if browser:
             wanted = _UNKNOWN.sub(lambda one: one[0].replace("%", "%%"), wanted)
-        made = dates.formatted(found, wanted)
+        made = dates.formatted(found, wanted, weekdays=days)
         if made is None:
             raise compiler.fail(f"{wanted!r} is no pattern for a date")
         return made

@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.forms.peer import oracle
-from tests.forms.spec import test_events, test_functions, test_questions
+from tests.forms.spec import (
+    test_events,
+    test_functions,
+    test_lists,
+    test_questions,
+    test_repeats,
+)
 
 if TYPE_CHECKING:
     from tests.forms.spec.told import Case
 
 CASES: dict[str, Case] = {
     f"{module.__name__.rpartition('.')[2]}: {name}": case
-    for module in (test_events, test_functions, test_questions)
+    for module in (test_events, test_functions, test_lists, test_questions, test_repeats)
     for name, case in module.CASES.items()
     if case.dialect == "collect" and not case.at
 }
