@@ -14,6 +14,7 @@ from schemas.signing import held_digest, raw, receipt_bytes
 
 if TYPE_CHECKING:
     from field_agent.course import Outcome
+    from field_agent.outbox import Finished
     from field_agent.outgoing import Outgoing
     from field_agent.store import Identity, Store
     from schemas.messages import RoundReply
@@ -146,8 +147,11 @@ def _refused(
         return
     if one.get("hash", mine.hash) != mine.hash:
         return  # Another's bytes at this place, as of a copy of this device: not this entry.
+    code = str(told.get("code", ""))
+    if code in _FORKS and store.was_noticed(f"released {mine.hash}"):
+        return  # Said before a supervisor let it go on, and late.
     try:
-        why = Problem(str(told.get("code", "")), str(told.get("detail", ""))).sentence()
+        why = Problem(code, str(told.get("detail", ""))).sentence()
     except ValueError:
         why = f"{told.get('title', 'refused')}. {told.get('way_out', '')}".strip()
     for fault in one.get("faults", ())[:5]:
@@ -157,8 +161,41 @@ def _refused(
     else:
         store.mark([counter], "refused", why=why)
     body = {"counter": counter, "label": mine.label, "form": mine.form, "why": why, "held": held}
-    store.put_notice(f"refused {mine.hash}", "refused", body, now_ms=now_ms)
+    store.put_notice(f"refused {mine.hash} {code}", "refused", body, now_ms=now_ms)
     outcome.refused.append(body)
+
+
+_FORKS = ("counter-forked", "chain-broken")
+_TAKEN = "The office looked at it and lets it go on with the others. There is nothing to do."
+
+
+def _released(store: Store, body: dict[str, Any], *, now_ms: int) -> bool:
+    """A supervisor let go on what was held: it is as any other that has its receipt. Whether it is ours."""
+    mine = _named(store, body)
+    if mine is None or mine.hash != body.get("hash"):
+        return False
+    store.refused_though_held(mine.counter, "")
+    told = {"counter": mine.counter, "label": mine.label, "form": mine.form, "why": _TAKEN}
+    told["comment"] = str(body.get("comment", ""))
+    store.put_notice(f"released {mine.hash}", "released", told, now_ms=now_ms)
+    return True
+
+
+def _named(store: Store, body: dict[str, Any]) -> Finished | None:
+    """The entry of this device at the place that the server names."""
+    counter = body.get("counter")
+    try:
+        return store.finished(counter) if isinstance(counter, int) else None
+    except Missing:
+        return None
+
+
+def _anothers(store: Store, body: dict[str, Any]) -> bool:
+    """Whether it concerns what another device made at that place, which was restored from the same
+    copy as this one.
+    """
+    mine = _named(store, body)
+    return mine is not None and body.get("hash", mine.hash) != mine.hash
 
 
 def take_keys(store: Store, told: dict[str, Any]) -> None:
@@ -194,7 +231,9 @@ def _items(store: Store, reply: RoundReply, outcome: Outcome, *, now_ms: int) ->
         if kind == "refused":
             if isinstance(body.get("counter"), int) and isinstance(body.get("problem"), dict):
                 _refused(store, body, outcome, held=True, now_ms=now_ms)
-        elif kind in {"returned", "settled"}:
+        elif kind == "released":
+            outcome.notices += _released(store, body, now_ms=now_ms)
+        elif kind == "settled" or (kind == "returned" and not _anothers(store, body)):
             store.put_notice(f"{kind} {digest(body)}", kind, body, now_ms=now_ms)
             outcome.notices += 1
         outcome.items += 1

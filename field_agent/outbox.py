@@ -191,7 +191,7 @@ class Outbox(Belonging):
                 )
 
     def refused_though_held(self, counter: int, why: str) -> None:
-        """The server holds this entry and will not let it into the registry as it is."""
+        """The server holds this entry and will not let it into the registry as it is; "": it will."""
         self._write(
             "UPDATE outbox SET why = ? WHERE counter = ? AND state = 'receipted'", (why, counter)
         )

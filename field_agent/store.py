@@ -495,6 +495,9 @@ class Store(Drafts, Shelf, Outbox):
         )
         return [Notice(row[0], row[1], json.loads(row[2]), row[3], bool(row[4])) for row in rows]
 
+    def was_noticed(self, ref: str) -> bool:
+        return self._one("SELECT 1 FROM notices WHERE ref = ?", (ref,)) is not None
+
     def read_notice(self, number: int) -> None:
         self._write("UPDATE notices SET read = 1 WHERE number = ?", (number,))
 

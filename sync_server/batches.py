@@ -14,7 +14,7 @@ from sqlalchemy import select, update
 
 from schemas.envelope import parse
 from schemas.problems import Problem
-from sync_server import enrol, inspection, intake, notices, officers, registry, review
+from sync_server import chain, enrol, inspection, intake, notices, officers, registry, review
 from sync_server.officers import Declined
 from sync_server.store import intake_tables as t
 from sync_server.store.engine import as_bytes
@@ -151,10 +151,11 @@ def ready(tx: Tx, area: str, subject: str) -> None:
     held = [row for row in rows if row.state == "held"]
     if held:
         named = "; ".join(f"{row.counter} ({Problem(row.problem).sentence()})" for row in held)
-        ways = [f"`review return {subject} --submission {held[0].counter} --comment ...`"]
-        forked = next((row for row in held if row.problem in inspection.FORKS), None)
+        mine = _name(rows, held[0])
+        ways = [f"`review return {subject} --submission {mine} --comment ...`"]
+        forked = next((row for row in held if row.problem in chain.FORKS), None)
         if forked is not None:
-            ways.insert(0, f"`review release {subject} {forked.counter}`")
+            ways.insert(0, f"`review release {subject} {_name(rows, forked)}`")
         raise Declined(
             f"held and not judged yet: submission {named}. Approved, the batch would go on without "
             f"it: first {' or '.join(ways)}"
@@ -250,7 +251,7 @@ def settle(desk: Desk, tx: Tx, standing: review.Standing, comment: str) -> None:
     if standing.state is review.State.RETURNED:
         for row in _rows(tx, area, subject):
             if row.state != "returned":
-                _tell(tx, desk, row, comment, standing.decided[-1].officer)
+                _tell(tx, desk, row, "returned", comment, standing.decided[-1].officer)
     if standing.state is review.State.APPROVED:
         unopened = [row.counter for row in _rows(tx, area, subject) if row.state in UNOPENED]
         if unopened:
@@ -262,16 +263,18 @@ def settle(desk: Desk, tx: Tx, standing: review.Standing, comment: str) -> None:
         review.move(tx, standing.subject, review.State.CARRIED_OUT)
 
 
-def _tell(tx: Tx, desk: Desk, row: Any, comment: str, officer: str) -> None:
+def _tell(tx: Tx, desk: Desk, row: Any, kind: str, comment: str, officer: str) -> None:
+    """To its device. Of two devices restored from one copy, `hash` tells whose it is."""
     body = {
         "counter": row.counter,
+        "hash": row.hash,
         "instance_id": row.instance_id,
         "form": row.form,
         "label": intake.opened(desk, row).label if row.opened_at_rest is not None else "",
         "comment": comment.strip(),
         "officer": officer,
     }
-    notices.post(tx, desk, row.area, row.device, "returned", body)
+    notices.post(tx, desk, row.area, row.device, kind, body)
 
 
 def _only(row: Any) -> tuple[Any, ...]:
@@ -284,8 +287,11 @@ def _only(row: Any) -> tuple[Any, ...]:
     )
 
 
-def return_one(desk: Desk, officer: str, shown: review.Subject, counter: int, comment: str) -> None:
+def return_one(
+    desk: Desk, officer: str, shown: review.Subject, reference: str, comment: str
+) -> None:
     """Gives one submission back to its device with a comment; the rest of the batch can go on.
+    Named by its counter, instance id or hash (or eight digits of it).
 
     The batch's content changes with it, so that approvals given before no longer hold.
     """
@@ -298,14 +304,13 @@ def return_one(desk: Desk, officer: str, shown: review.Subject, counter: int, co
         state = review.standing(tx, subject_of(tx, area, subject)).state
         if state not in {review.State.WAITING, review.State.PARTLY}:
             raise Declined(f"the batch is {state}: nothing of it can be returned any more")
-        rows = [row for row in _rows(tx, area, subject) if row.counter == counter]
-        if not rows:
-            raise Declined(f"the batch has no submission {counter}")
-        for row in rows:
-            if row.state == "returned":
-                continue
+        rows = _rows(tx, area, subject)
+        row = _the_one(rows, _called(rows, reference), reference)
+        if row.state == "received":
+            raise Declined(f"submission {reference} is being checked: look again in a moment")
+        if row.state != "returned":
             tx.execute(update(t.submissions).where(*_only(row)).values(state="returned"))
-            _tell(tx, desk, row, comment, officer)
+            _tell(tx, desk, row, "returned", comment, officer)
 
     desk.store.transaction(work, lock=area)
 
@@ -314,7 +319,7 @@ def release_one(
     desk: Desk, officer: str, shown: review.Subject, reference: str, comment: str = ""
 ) -> review.Standing:
     """Lets one submission that is held as a fork of its device's chain go on: it is checked like
-    any other, and its batch is decided on as it is then. Named by its counter, instance id or hash.
+    any other, and its batch is decided on as it is then. Named as in `return_one`. Its device is told.
 
     The decision is signed and chained as all are. Raises Declined with the reason.
     """
@@ -326,15 +331,8 @@ def release_one(
         batch = review.standing(tx, subject_of(tx, area, subject))
         if batch.state not in {review.State.WAITING, review.State.PARTLY}:
             raise Declined(f"the batch is {batch.state}: nothing of it can be released any more")
-        row = _fork(tx, area, subject, reference)
-        fork = review.Subject(
-            area,
-            "fork",
-            f"{device}:{row.counter}:{row.hash}",
-            batch.subject.author,
-            f"{batch.subject.author}: submission {row.counter}",
-            review.content_hash([row.counter, row.hash, row.problem]),
-        )
+        row = _held(_rows(tx, area, subject), reference)
+        fork = _fork_of(row, batch.subject.author)
         after = review.decide(
             desk,
             tx,
@@ -352,6 +350,7 @@ def release_one(
             .where(*_only(row))
             .values(state="parked", problem="", instance_id="")
         )
+        _tell(tx, desk, row, "released", comment, officer)
         review.move(tx, fork, review.State.CARRIED_OUT)
         return review.standing(tx, fork)
 
@@ -361,23 +360,92 @@ def release_one(
     return after
 
 
-def _fork(tx: Tx, area: str, subject: str, reference: str) -> Any:
+def _held(rows: list[Any], reference: str) -> Any:
     """The held submission that `reference` names. Raises Declined if it cannot be released."""
-    rows = [
-        row
-        for row in _rows(tx, area, subject)
-        if reference in {str(row.counter), row.instance_id, row.hash}
-    ]
-    if not rows:
-        raise Declined(f"the batch has no submission {reference}: `review show` lists them")
-    held = [row for row in rows if row.state == "held"]
-    if not held:
-        raise Declined(f"submission {reference} is {rows[0].state}: only what is held is released")
-    if len(held) > 1:
-        raise Declined(f"{len(held)} are held at {reference}: name one by its instance id")
-    if held[0].problem not in inspection.FORKS:
+    found = _called(rows, reference)
+    held = [row for row in found if row.state == "held"]
+    if found and not held:
+        raise Declined(f"submission {reference} is {found[0].state}: only what is held is released")
+    row = _the_one(rows, held, reference)
+    if row.problem not in chain.FORKS:
         raise Declined(
-            f"submission {reference}: {Problem(held[0].problem).sentence()}; it cannot be released, "
+            f"submission {reference}: {Problem(row.problem).sentence()}; it cannot be released, "
             "only returned"
         )
-    return held[0]
+    return row
+
+
+HASH_LEAST = 8
+"""Digits of a hash that name a submission."""
+
+
+def _called(rows: list[Any], reference: str) -> list[Any]:
+    """Those of a batch that a person may mean by `reference`."""
+    return [
+        row
+        for row in rows
+        if reference in {str(row.counter), row.instance_id, row.hash}
+        or (len(reference) >= HASH_LEAST and row.hash.startswith(reference.lower()))
+    ]
+
+
+def _the_one(rows: list[Any], found: list[Any], reference: str) -> Any:
+    """Raises Declined if it is none or several: both sides of a fork have the same number."""
+    if not found:
+        raise Declined(f"the batch has no submission {reference}: `review show` lists them")
+    if len(found) > 1:
+        named = ", ".join(f"{_name(rows, row)} ({row.state})" for row in found)
+        raise Declined(
+            f"{len(found)} submissions are called {reference}: name the one meant, {named}"
+        )
+    return found[0]
+
+
+def _name(rows: list[Any], row: Any) -> str:
+    """By what a person names it: its number, or where two have the same, its hash's beginning."""
+    alone = sum(one.counter == row.counter for one in rows) == 1
+    return str(row.counter) if alone else str(row.hash[: HASH_LEAST + 4])
+
+
+def _fork_of(row: Any, label: str) -> review.Subject:
+    """The release of `row` as something to decide on: a row of `submissions` or `envelopes`."""
+    return review.Subject(
+        row.area,
+        "fork",
+        f"{row.device}:{row.counter}:{row.hash}",
+        label,
+        f"{label}: submission {row.counter}, held beside the chain of its device",
+        review.content_hash([row.counter, row.hash, row.problem]),
+    )
+
+
+def fork(tx: Tx, area: str, subject: str) -> review.Subject:
+    """The release with this id, as it was decided on. Raises Declined."""
+    device, counter, digest = [*subject.split(":"), "", ""][:3]
+    at = t.envelopes.c
+    row = tx.execute(
+        select(t.envelopes).where(
+            at.area == area,
+            at.device == device,
+            at.counter == (int(counter) if counter.isdecimal() else 0),
+            at.hash == digest,
+        )
+    ).first()
+    if row is None:
+        raise Declined(f"there is no submission {subject}: `review list --all` shows what there is")
+    return _fork_of(row, _label(tx, area, device))
+
+
+def batch_of(tx: Tx, release: review.Subject) -> str:
+    """The batch in which a release is decided on."""
+    device, counter, digest = release.id.split(":")
+    at = t.submissions.c
+    found = tx.execute(
+        select(at.batch).where(
+            at.area == release.area,
+            at.device == device,
+            at.counter == int(counter),
+            at.hash == digest,
+        )
+    ).scalar_one()
+    return f"{device}:{found}"

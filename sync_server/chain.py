@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from sqlalchemy import bindparam, select, update
+from sqlalchemy import bindparam, func, literal_column, select, update
 
 from sync_server.store.engine import sequences
 from sync_server.store.intake_tables import devices, envelopes, epochs
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 NEAR = 4096
 """Counters further apart than this are looked up one by one, closer ones as a range."""
 AGAIN_MAX = 500
+FORKS = ("counter-forked", "chain-broken")
+"""Held for its place in the chain: a person can release it."""
 
 
 class Held(NamedTuple):
@@ -104,6 +106,15 @@ def misfit(chain: dict[int, tuple[str, str]], envelope: Envelope) -> str:
     if after and after[1] != envelope.hash:
         return "chain-broken"
     return ""
+
+
+def forked(tx: Tx) -> dict[tuple[str, str], int]:
+    """How many envelopes lie beside their device's chain, by (area, device): two work by one name."""
+    at = envelopes.c
+    # Written into the statement: only so does SQLite know that the small index holds them.
+    beside = at.problem != literal_column("''")
+    found = select(at.area, at.device, func.count()).where(beside).group_by(at.area, at.device)
+    return {(area, device): int(many) for area, device, many in tx.execute(found)}
 
 
 def current_epoch(tx: Tx) -> str:

@@ -33,6 +33,8 @@ class Reasoned(click.Group):
 
         try:
             return super().invoke(ctx)
+        except BrokenPipeError:
+            raise  # Whoever read the output has seen enough: click ends without a word.
         except (Refused, NotSetUp, NoKeys, Unfit, NotPublished, StorageFull, Unavailable) as error:
             say(str(error))
         except OSError as error:
@@ -398,11 +400,15 @@ def devices() -> None:
 @as_json
 @click.pass_context
 def devices_list(ctx: click.Context, area: str, as_json: bool) -> None:
-    """Every device: its last round, what it last said it had not sent yet, its clock."""
+    """Every device: its last round, what it last said it had not sent yet, its clock, and how many of
+    its submissions do not fit into its chain (forked): then two devices work by one name.
+    """
+    from sync_server.chain import forked
     from sync_server.enrol import all_devices
 
     desk = desk_of(ctx)
-    found = desk.store.read(lambda tx: all_devices(tx, area))
+    found, beside = desk.store.read(lambda tx: (all_devices(tx, area), forked(tx)))
+    rows = [{**one.listed(), "forked": beside.get((one.area, one.device), 0)} for one in found]
     columns = (
         "device",
         "area",
@@ -411,9 +417,16 @@ def devices_list(ctx: click.Context, area: str, as_json: bool) -> None:
         "last_round_ms",
         "unsent",
         "held_to",
+        "forked",
         "clock_skew_ms",
     )
-    show([one.listed() for one in found], columns, json_too=as_json)
+    show(rows, columns, json_too=as_json)
+    for row in rows:
+        if row["forked"] and not row["revoked_ms"]:
+            say(
+                f"{row['device']}: two devices work by this name, as after a copy was restored. Enrol "
+                "one of them anew (enrol-device); `review list` shows what waits for a judgement"
+            )
 
 
 @devices.command("revoke")
@@ -781,7 +794,7 @@ def _standing_row(one: Any) -> dict[str, Any]:
 
 
 @review.command("list")
-@click.option("--kind", default="", help="batch, enrolment, cycle or payment; else all.")
+@click.option("--kind", default="", help="batch, fork, enrolment, cycle or payment; else all.")
 @click.option("--all", "everything", is_flag=True, help="Also what was decided.")
 @as_json
 @click.pass_context
@@ -816,8 +829,11 @@ def review_show(ctx: click.Context, subject: str, as_json: bool) -> None:
     click.echo(f"{row['state']}; next: {row['next'] or 'nothing'}")
     for said in standing.decided:
         click.echo(f"  {said.verdict} by {said.officer} ({said.role}) {said.comment}".rstrip())
+    counters = [each.counter for each in batch.submissions] if batch else []
     for each in batch.submissions if batch else ():
-        click.echo(f"{each.counter}. {each.label or each.form}: {each.state}")
+        # Both sides of a fork have the same number: then the hash says which is meant.
+        told = f" ({each.hash[:12]})" if counters.count(each.counter) > 1 else ""
+        click.echo(f"{each.counter}.{told} {each.label or each.form}: {each.state}")
         for fault in each.faults:
             click.echo(f"   ! {fault}")
         for answer in each.answers:
@@ -858,7 +874,10 @@ def review_approve(
 @officer_name
 @password_file
 @click.option("--comment", required=True, help="Why; the agent in the field reads it.")
-@click.option("--submission", type=int, help="Return only the submission with this number.")
+@click.option(
+    "--submission",
+    help="Return only this one: its number, its instance id or its hash's beginning.",
+)
 @click.pass_context
 def review_return(
     ctx: click.Context,
@@ -866,7 +885,7 @@ def review_return(
     officer: str,
     password_file: Path | None,
     comment: str,
-    submission: int | None,
+    submission: str | None,
 ) -> None:
     """Give a subject back with a comment, or one submission of a batch."""
     if submission is None:
@@ -897,7 +916,7 @@ def review_release(
     comment: str,
 ) -> None:
     """Let a held submission go on (two devices restored from one copy): it is checked and decided
-    on with its BATCH. SUBMISSION is its number or its instance id.
+    on with its BATCH. SUBMISSION is its number, its instance id or its hash's beginning.
     """
     from sync_server import batches, docket
 

@@ -31,19 +31,16 @@ def subject_of(desk: Desk, tx: Tx, area: str, kind: str, subject: str) -> Subjec
         return cycle.subject_of(desk, tx, subject)
     if kind == "payment":
         return cycle.payment_subject(desk, tx, subject)
+    if kind == "fork":
+        return batches.fork(tx, area, subject)
     raise Declined(f"{kind} is no kind of subject: they are {', '.join(review.POLICY)}")
 
 
 def _every(tx: Tx) -> list[tuple[str, str, str]]:
-    """(area, kind, id) of all subjects, batches that nobody has looked at included.
-
-    A fork is decided on in its batch (`batches.release_one`).
-    """
+    """(area, kind, id) of all subjects, batches that nobody has looked at included."""
     found = [(area, "batch", one) for area, one in batches.every(tx)]
     rows = tx.execute(
-        select(subjects)
-        .where(subjects.c.kind.not_in(("batch", "fork")))
-        .order_by(subjects.c.made_ms)
+        select(subjects).where(subjects.c.kind != "batch").order_by(subjects.c.made_ms)
     )
     return found + [(row.area, row.kind, row.subject) for row in rows]
 
@@ -118,6 +115,12 @@ def decide(
     def work(tx: Tx) -> Standing:
         officers.acting(tx, officer, *REVIEWERS)
         subject = find(desk, tx, reference)
+        if subject.kind == "fork":
+            batch = batches.batch_of(tx, subject)
+            raise Declined(
+                f"a release is decided on in its batch: `review release {batch} "
+                f"{subject.id.rpartition(':')[2][:12]}`"
+            )
         if subject.kind == "batch" and verdict == "approve":
             batches.ready(tx, subject.area, subject.id)
         after = review.decide(

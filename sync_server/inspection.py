@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import bindparam, func, literal_column, select, tuple_, update
 
 from schemas.problems import Problem
-from sync_server import notices
+from sync_server import chain, notices
 from sync_server.checking import Judged, Waiting
 from sync_server.store.engine import add_all
 from sync_server.store.intake_tables import batches, envelopes, submissions
@@ -306,7 +306,7 @@ def _settle(
         if here.get((at.counter, at.hash), "received") != found.state:
             continue  # Another process was first: its verdict stands.
         state, problem = judged.state, judged.problem
-        if found.problem in FORKS:
+        if found.problem in chain.FORKS:
             state, problem = "held", found.problem
         elif state in _ENTERS:
             if judged.instance_id in taken and not found.claimed:
@@ -357,8 +357,6 @@ def _settle(
     return states
 
 
-FORKS = ("counter-forked", "chain-broken")
-"""Held for its place in the chain: a person can release it."""
 _ENTERS = ("checked", "parked")
 _OPENED = (
     "area",

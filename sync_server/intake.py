@@ -239,10 +239,12 @@ def _answer(
     rows = chain.near(tx, device, [envelope.header.counter for _, envelope in brought.sound])
     held = [(one.counter, one.hash) for one in rows if one.hash in mine]
     told = list(brought.refused)
+    beside = [one for one in rows if one.problem and one.hash in mine]
+    released = _released(tx, device, beside) if beside else set()
     told += [
         _refusal(one.counter, Problem(one.problem), held=True)
-        for one in rows
-        if one.problem and one.hash in mine
+        for one in beside
+        if one.hash not in released
     ]
     if any(digest in known for _, digest in held):
         # Opened already, perhaps: what came of it is told again.
@@ -266,6 +268,22 @@ def _answer(
         "digest": held_digest(held),
         "refused": told,
     }
+
+
+def _released(tx: Tx, device: Device, beside: list[chain.Held]) -> set[str]:
+    """Which of those that lie beside the chain a supervisor has let go on."""
+    at = submissions.c
+    return set(
+        tx.execute(
+            select(at.hash).where(
+                at.area == device.area,
+                at.device == device.device,
+                at.counter.in_({one.counter for one in beside}),
+                at.hash.in_({one.hash for one in beside}),
+                at.problem.not_in(chain.FORKS),
+            )
+        ).scalars()
+    )
 
 
 _CLAIMED = select(submissions.c.counter, submissions.c.hash).where(

@@ -106,6 +106,16 @@ envelopes = Table(
 """What came, byte for byte. `problem`: why it does not fit into the device's chain, as of a fork;
 at most one row of a (device, counter) has none. `sequence` is that of the batch that brought it."""
 
+_BESIDE = envelopes.c.problem != ""
+# Nearly always empty: which devices work twice is seen at a glance.
+Index(
+    "envelopes_beside",
+    envelopes.c.area,
+    envelopes.c.device,
+    sqlite_where=_BESIDE,
+    postgresql_where=_BESIDE,
+)
+
 openings = Table(
     "openings",
     metadata,

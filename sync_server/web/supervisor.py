@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from flask import Blueprint, Response, g, redirect, render_template, request, url_for
 
-from sync_server import batches, cycle, docket, enrolment, inspection, officers, payout, registry
+from sync_server import batches, chain, cycle, docket, enrolment, officers, payout, registry
 from sync_server.officers import Declined
 
 if TYPE_CHECKING:
@@ -179,7 +179,9 @@ def blueprint(desk: Desk) -> Blueprint:
         values: dict[str, Any] = {"standing": standing, "message": message}
         if one.kind == "batch":
             values["batch"] = batches.view(desk, one.area, one.id)
-            values["forks"] = inspection.FORKS
+            values["forks"] = chain.FORKS
+        elif one.kind == "fork":
+            values["of_batch"] = desk.store.read(lambda tx: batches.batch_of(tx, one))
         elif one.kind == "enrolment":
             values["names"] = desk.store.read(
                 lambda tx: [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import shutil
 import subprocess
@@ -179,6 +180,50 @@ def test_what_a_copied_device_sent_is_held_and_reads_as_refused_with_the_reason(
     waiting = json.loads(field.office("review", "list", "--json"))
     shown = [field.office("review", "show", one["subject"]) for one in waiting]
     assert [text.count("Two different submissions carry") for text in shown].count(1) == 1
+    (row,) = (one for one in json.loads(field.office("devices", "list", "--json")))
+    assert row["forked"] == 1
+    # It is let go on, and its agent hears of that; the other agent, whose number it is too, does not.
+    (batch,) = (
+        one["subject"]
+        for one in waiting
+        if field.office("review", "show", one["subject"]).count("held")
+    )
+    password = field.folder / "password"
+    password.write_text("a long enough password\n")
+    field.office("users", "add", "sara", "--role", "supervisor", "--password-file", str(password))
+    by = ("--as", "sara", "--password-file", str(password), "--comment", "Both were there")
+    field.office("review", "release", batch, str(numbers[0]), *by)
+    for home, news in (("twin", 1), ("device", 0)):
+        assert field.agent("sync", home=home).stdout.startswith("Synced.")
+        listed = json.loads(field.agent("list", "--json", home=home).stdout)
+        (mine,) = (one for one in listed if one["number"] == numbers[0])
+        assert (mine["state"], mine["why"]) == ("synced", "")
+        told = json.loads(field.agent("notices", "--json", home=home).stdout)
+        assert [one["comment"] for one in told if one["kind"] == "released"] == [
+            "Both were there"
+        ] * news
+    released = json.loads(field.office("review", "list", "--all", "--kind", "fork", "--json"))
+    assert [(one["state"], one["decided"][0]["officer"]) for one in released] == [
+        ("carried out", "sara")
+    ]
+
+
+@pytest.mark.parametrize("program", ["sync-server", "field-agent"])
+def test_a_reader_that_has_seen_enough_ends_the_command_without_a_word(field, program):
+    reading, writing = os.pipe()
+    os.close(reading)
+    begins = ("--home", field.folder / ("server" if program == "sync-server" else "device"))
+    if program == "field-agent":
+        begins = (*begins, "--passphrase-file", field.secret)
+    ran = subprocess.run(
+        [BIN / program, *begins, "forms", "list"][: None if program == "sync-server" else -1],
+        stdout=writing,
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    os.close(writing)
+    assert (ran.returncode, ran.stderr) == (1, "")
 
 
 @pytest.mark.parametrize("listing", LISTINGS)

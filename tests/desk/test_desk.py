@@ -129,7 +129,7 @@ def test_an_approval_of_what_has_changed_since_is_refused(office):
     subject = office.bring(household("Diallo", *PEOPLE), household("Said", "Yusuf"))
     seen = docket.show(office.desk, subject).subject
     office.approve(subject, "sara")
-    batches.return_one(office.desk, "anna", seen, 2, "The name is missing")
+    batches.return_one(office.desk, "anna", seen, "2", "The name is missing")
     with pytest.raises(Declined, match="changed since"):
         docket.decide(office.desk, "anna", subject, "approve", seen_content=seen.content)
     assert docket.show(office.desk, subject).next.number == 1

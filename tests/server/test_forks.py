@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import delete, select
 
-from sync_server import batches, docket, officers, registry, review
+from schemas.envelope import envelope_hash
+from sync_server import batches, chain, docket, officers, registry, review
 from sync_server.inspection import inspect
 from sync_server.officers import Declined
 from sync_server.publish import publish
 from sync_server.store import desk_tables as d
 from tests.server.conftest import enrolled
-from tests.server.field import app_of, state_of
+from tests.server.field import app_of, receipted, state_of
 
 FORM = """
 | survey   |            |         |         |                            |
@@ -109,6 +110,77 @@ def test_what_is_released_is_checked_approved_and_registered_beside_the_other(de
     assert len({first[0], second[0], third[0]}) == 3
 
 
+def test_its_device_hears_that_it_was_released_and_of_a_refusal_only_before(desk, tablet, copy):
+    before = tablet.round().items
+    assert [one for one in before if one["kind"] == "released"] == []
+    assert [one["problem"]["code"] for one in tablet.round(tablet.mine, "b3").refused] == [
+        "counter-forked",
+        "chain-broken",
+    ]
+    batches.release_one(desk, "sara", copy, "1", "A family of their own")
+    told = [one["body"] for one in tablet.round().items if one["kind"] == "released"]
+    assert [(one["counter"], one["hash"], one["officer"], one["comment"]) for one in told] == [
+        (1, envelope_hash(tablet.mine[0]), "sara", "A family of their own")
+    ]
+    again = tablet.round(tablet.mine, "b4")
+    assert receipted(again) == [1, 2]
+    assert [(one["counter"], one["problem"]["code"]) for one in again.refused] == [
+        (2, "chain-broken")
+    ]
+    # The same batch has the same answer, always.
+    assert len(tablet.round(tablet.mine, "b2").refused) == 2
+
+
+def test_of_two_with_one_number_the_one_meant_is_named_by_its_hash(desk, tablet):
+    mine, copied = sealed(tablet, 1), sealed(tablet, 2, counter=1, prev="")
+    tablet.round([mine, copied], "b1")
+    batch = docket.show(desk, f"{tablet.device}:b1").subject
+    first, second = (envelope_hash(one)[:12] for one in (mine, copied))
+    with pytest.raises(Declined, match="2 submissions are called 1") as told:
+        batches.return_one(desk, "sara", batch, "1", "Which?")
+    assert first in str(told.value)
+    assert second in str(told.value)
+    with pytest.raises(Declined, match=rf"review release \S+ {second}`"):
+        docket.decide(desk, "sara", batch.id, "approve")
+    batches.return_one(desk, "sara", batch, first, "Was registered twice")
+    assert sorted(one[2] for one in state_of(desk)) == ["held", "returned"]
+    (told,) = (one["body"] for one in tablet.round().items if one["kind"] == "returned")
+    assert told["hash"] == envelope_hash(mine)
+    with pytest.raises(Declined, match="2 submissions are called 1"):
+        batches.return_one(desk, "sara", batch, "1", "Again")
+    batches.release_one(desk, "sara", docket.show(desk, batch.id).subject, "1")
+    assert sorted(one[2] for one in state_of(desk)) == ["checked", "returned"]
+
+
+def test_a_release_stands_among_what_was_decided_and_is_decided_in_its_batch(desk, tablet, copy):
+    assert [one.subject.kind for one in docket.listed(desk, settled=True)] == ["batch", "batch"]
+    batches.release_one(desk, "sara", copy, "1")
+    (found,) = docket.listed(desk, kind="fork", settled=True)
+    assert (found.state, found.decided[0].officer) == (review.State.CARRIED_OUT, "sara")
+    assert docket.listed(desk, kind="fork") == ()
+    with pytest.raises(Declined, match=rf"review release {copy.id}"):
+        docket.decide(desk, "sam", found.subject.id, "approve")
+
+
+def test_a_release_that_takes_two_waits_in_the_list_for_the_second(desk, tablet, copy):
+    officers.add(desk, "ada", ("admin",), "a long enough password")
+    stages = [("release", "supervisor"), ("confirm", "approver")]
+    review.set_policy(desk, "ada", "fork", stages)
+    assert batches.release_one(desk, "sara", copy, "1").next.role == "approver"
+    (found,) = docket.listed(desk, kind="fork")
+    assert found.next.role == "approver"
+    assert [one for one in tablet.round().items if one["kind"] == "released"] == []
+    batches.release_one(desk, "anna", copy, "1")
+    assert docket.listed(desk, kind="fork") == ()
+    assert len([one for one in tablet.round().items if one["kind"] == "released"]) == 1
+
+
+def test_the_list_of_devices_says_which_work_twice(desk, client, tablet, copy):
+    whole = enrolled(desk, client, tablet.form_hash)
+    whole.round([sealed(whole, 7)], "w1")
+    assert desk.store.read(chain.forked) == {(tablet.area, tablet.device): 2}
+
+
 def test_what_was_released_is_folded_once_and_named_alike_ever_after(desk, tablet, copy):
     for counter in ("1", "2"):
         batches.release_one(desk, "sara", copy, counter)
@@ -144,7 +216,7 @@ def test_a_release_is_said_once_by_a_supervisor_and_never_after_a_return(desk, c
         batches.release_one(desk, "sam", copy, "1")
     with pytest.raises(Declined, match="no submission 9"):
         batches.release_one(desk, "sam", copy, "9")
-    batches.return_one(desk, "sara", copy, 2, "Enrol this tablet anew")
+    batches.return_one(desk, "sara", copy, "2", "Enrol this tablet anew")
     with pytest.raises(Declined, match="is returned: only what is held"):
         batches.release_one(desk, "sam", copy, "2")
     approve(desk, copy)
