@@ -33,7 +33,7 @@ from forms.preload import preloaded, property_named
 from forms.values import answered, calculated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime, tzinfo
 
     from forms.context import Context
@@ -746,7 +746,8 @@ class Entry:
             waiting = [action for one in repeat.within() for action in one.actions]
         else:
             # Those of the model first, where they wait for another event too.
-            waiting = [one for one in self.form.actions if one.source is None] + repeat.actions
+            of_model = (one for one in self.form.actions if one.source is None)
+            waiting = [*of_model, *repeat.actions]
         for action in waiting:
             if "odk-new-repeat" in action.events or "jr-insert" in action.events:
                 self._act(action, made)
@@ -820,7 +821,7 @@ class Entry:
             return max(int(number), 0) if number < 1e9 else 0
         instances = parent.kids.get(definition.name)
         here: Node = instances[0] if instances else Cell(definition, "", parent)
-        for _ in range(len(definition.path) - len(control.count.at)):
+        for _ in range(len(definition.path) - len(control.count_at)):
             here = here.parent or here
         number = control.count.number(here, self)
         if number != number:  # noqa: PLR0124 - NaN
@@ -1163,9 +1164,7 @@ class Entry:
         """What is visible, in order: groups, repeats, their instances, questions."""
         yield from self._walk(self.form.controls, self.root, 0)
 
-    def _walk(
-        self, controls: tuple[Control, ...] | list[Control], here: Cell, depth: int
-    ) -> Iterator[State]:
+    def _walk(self, controls: Sequence[Control], here: Cell, depth: int) -> Iterator[State]:
         for control in controls:
             if control.kind == "repeat":
                 yield from self._walk_repeat(control, here, depth)

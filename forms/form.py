@@ -14,11 +14,12 @@ from forms.graph import Graph, Watcher
 from forms.held import KINDS, WORDS
 from forms.itext import Output
 from forms.language import Scope, compile_expression
-from forms.language.syntax import BadExpression
+from forms.language.syntax import BadExpression, Call, Literal, is_name
+from forms.language.syntax import Path as PathTo
 from forms.language.syntax import parse as parse_expression
 from forms.markup import BadMarkup, kids, local, parse
 from forms.media import BadMedia, blank, file_named, found, node_of, read_instance, rows
-from forms.model import Definition, without_predicates
+from forms.model import Definition
 from forms.problems import BrokenForm, Problem
 from forms.reading import COLUMN, ENTITY_VERSIONS, Reader, loose
 from forms.twins import settle_twins
@@ -28,11 +29,11 @@ if TYPE_CHECKING:
 
     from forms.itext import Parts, Text
     from forms.language import Compiled
+    from forms.language.syntax import Expr
     from forms.markup import Element
     from forms.model import Action, Control, Path, Seed
     from forms.tree import Node
 
-_LISTED = re.compile(r"""^\s*instance\((['"])(.+?)\1\)/([\w./-]+?)\s*$""")
 _ATTRIBUTE = re.compile(rb"""=\s*(?:"[^"]*"|'[^']*')""")
 OPENROSA = "http://openrosa.org/xforms"
 XFORMS = "http://www.w3.org/2002/xforms"
@@ -310,30 +311,33 @@ class Form:
 
     def _check_lists(self, reader: Reader) -> None:
         """Choices from a list must have what the question shows and stores, as Collect asks."""
-        known: dict[tuple[str, str], frozenset[str]] = {}
-        for control in (one for top in reader.controls for one in top.within()):
-            itemset = control.itemset
-            if itemset is None:
+        known: dict[tuple[str, tuple[str, ...]], frozenset[str]] = {}
+        fine: set[tuple[str, str, str]] = set()
+        for control, itemset in reader.itemsets:
+            said = itemset.nodeset.text, itemset.label.text, itemset.value.text
+            place = None if said in fine else _listed(itemset.nodeset.ast)
+            if place is None:
                 continue
-            listed = _LISTED.match(without_predicates(itemset.nodeset.text))
-            if listed is None:
-                continue
-            place = listed[2], listed[3]
             columns = known.get(place)
             if columns is None:
                 columns = known[place] = self._columns(*place)
-            for what, part in (("label", itemset.label.text), ("value", itemset.value.text)):
-                name = part.strip()
-                if columns and COLUMN.fullmatch(name) and name not in columns:
-                    reader.problem(
-                        control.path[-1],
-                        f"its choices come from {listed[2]!r}, which has no {name!r} for the {what}",
-                    )
+            lacking = [
+                (what, name)
+                for what, part in (("label", said[1]), ("value", said[2]))
+                if (name := part.strip()) not in columns and columns and COLUMN.fullmatch(name)
+            ]
+            for what, name in lacking:
+                reader.problem(
+                    control.path[-1],
+                    f"its choices come from {place[0]!r}, which has no {name!r} for the {what}",
+                )
+            if not lacking:
+                fine.add(said)
 
     def _check_headings(self, reader: Reader) -> None:
         """Web Forms takes each heading of a CSV for an expression, and refuses what is none."""
         for name, src in self._external.items():
-            for heading in self._columns(name, ""):
+            for heading in self._columns(name, ()):
                 try:
                     parse_expression(heading)
                 except BadExpression:
@@ -341,15 +345,18 @@ class Form:
                         Problem("", None, "", f"{file_named(src)} has a column {heading!r}")
                     )
 
-    def _columns(self, name: str, steps: str) -> frozenset[str]:
+    def _columns(self, name: str, steps: tuple[str, ...]) -> frozenset[str]:
         """What the first item of the list has; nothing where the list is empty or not at hand."""
         element = self._internal.get(name)
         if element is not None:
-            for step in steps.strip("/").split("/"):
-                element = next((one for one in kids(element) if local(one) == step), None)
-                if element is None:
+            for step in steps:
+                for kid in kids(element):
+                    if local(kid) == step:
+                        element = kid
+                        break
+                else:
                     return frozenset()
-            return frozenset(local(one) for one in kids(element))
+            return frozenset(map(local, kids(element)))
         src = self._external.get(name, "")
         data = found(src, self._media)
         if data is None or not file_named(src).endswith(".csv"):
@@ -498,6 +505,18 @@ class Form:
                 kid for one in seeds if one for kid in one.children if kid.definition.name == name
             ]
         return seeds[place] if place < len(seeds) else None
+
+
+def _listed(expr: Expr) -> tuple[str, tuple[str, ...]] | None:
+    """The list, and the names from its root down to its items, where the nodes are those of one."""
+    if not isinstance(expr, PathTo) or not isinstance(expr.start, Call):
+        return None
+    if expr.start.name != "instance" or not isinstance(expr.start.arguments[0], Literal):
+        return None
+    if not all(step.axis == "child" and is_name(step.test) for step in expr.steps):
+        return None
+    names = (step.test.rpartition(":")[2] for step in expr.steps)
+    return expr.start.arguments[0].value, tuple(names)
 
 
 def _parsed(xml: bytes) -> Element:

@@ -34,7 +34,7 @@ Parts = tuple[str | Output, ...]
 """A text as written: strings, and the values woven between them."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Text:
     """A label or hint: written in place (`parts`), or kept in the translations.
 

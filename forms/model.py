@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping, Sequence
 
     from forms.itext import Text
     from forms.language import Compiled
@@ -111,25 +111,25 @@ class Control:
     """Of the node that it shows; of the group around it when it is a group of no node."""
     bound: bool
     parent: Control | None
+    asks: bool
+    """It is neither a group nor a repeat."""
     appearance: str = ""
     label: Text | None = None
     hint: Text | None = None
     guidance: Text | None = None
-    items: list[Item] = field(default_factory=list)
+    items: tuple[Item, ...] = ()
     itemset: Itemset | None = None
-    parameters: dict[str, str] = field(default_factory=dict)
-    controls: list[Control] = field(default_factory=list)
-    actions: list[Action] = field(default_factory=list)
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    controls: Sequence[Control] = ()
+    actions: tuple[Action, ...] = ()
     count: Compiled | None = None
+    count_at: Path = ()
+    """Where the count is read from."""
     count_path: Path | None = None
     """Of the node that holds the count, where the count is a plain path."""
     fixed: bool = False
     """jr:noAddRemove, or a count: people neither add nor remove instances."""
     definition: Definition | None = None
-    asks: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.asks = self.kind not in {"group", "repeat"}
 
     @property
     def holds_one_repeat(self) -> bool:
@@ -279,7 +279,7 @@ def steps_of(ref: str, context: Path) -> Path | None:
     ref = ref.strip()
     if _SIMPLE.fullmatch(ref):
         return tuple(ref[1:].split("/"))
-    ref = without_predicates(ref)
+    ref = _without_predicates(ref)
     if not ref:
         return None
     absolute = ref.startswith("/")
@@ -302,7 +302,7 @@ def steps_of(ref: str, context: Path) -> Path | None:
     return tuple(at)
 
 
-def without_predicates(ref: str) -> str:
+def _without_predicates(ref: str) -> str:
     """The path alone, whatever the conditions in it say."""
     if "[" not in ref:
         return ref

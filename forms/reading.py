@@ -37,6 +37,7 @@ ODK = "{http://www.opendatakit.org/xforms}"
 ASKING = frozenset(
     {"input", "secret", "select", "select1", "upload", "trigger", "range", "rank", "odk:rank"}
 )
+GROUPS = frozenset({"group", "repeat"})
 PROPERTIES = frozenset(
     {
         "deviceid",
@@ -77,6 +78,10 @@ PARAMETERS = frozenset(
         "incremental",
     )
 )
+RULES = ("relevant", "required", "readonly", "calculate", "constraint")
+_TWICE = frozenset({"relevant", "calculate"})
+"""Of these the last one counts, where several binds speak of one node."""
+_COMMON = frozenset({"nodeset", "ref", "id", "type", *RULES})
 BIND_EXTRAS = frozenset(
     (
         "max-pixels",
@@ -114,6 +119,16 @@ def loose(element: Element, name: str) -> str | None:
     return None
 
 
+class _Names(dict[object, str]):
+    """By an element's tag its name without a namespace; "" of what is no element. A form has
+    thousands of elements and some dozens of tags, and lxml is asked for a tag once only.
+    """
+
+    def __missing__(self, tag: object) -> str:
+        name = self[tag] = tag.rpartition("}")[2] if isinstance(tag, str) else ""
+        return name
+
+
 class Reader:
     """One reading of one XForm. What is wrong is gathered in `problems`, all of it."""
 
@@ -121,11 +136,12 @@ class Reader:
         self.dialect = dialect
         self.problems: list[Problem] = []
         self.root = root
+        self._names = _Names()
         found = self._find(root)
         self.model, self.body, self.title = found
         parts: dict[str, list[Element]] = {}
         self._model_actions: list[Element] = []
-        for name, part in _named_kids(self.model):
+        for name, part in self._kids(self.model):
             parts.setdefault(name, []).append(part)
             if name in ACTIONS:
                 self._model_actions.append(part)
@@ -138,6 +154,7 @@ class Reader:
         assert primary is not None
         self.instances = instances[1:]
         self.data = next(kids(primary))
+        self.top: Path = (local(self.data),)
         self.binds = [_attributes(one) for one in parts.get("bind", ())]
         self.bind_ids = {one["id"]: one.get("nodeset") or "" for one in self.binds if one.get("id")}
         itext = next(iter(parts.get("itext", ())), None)
@@ -149,8 +166,12 @@ class Reader:
         }
         self.nsmap = {prefix: uri for prefix, uri in root.nsmap.items() if prefix}
         self.controls: list[Control] = []
+        self.itemsets: list[tuple[Control, Itemset]] = []
         self.actions: list[Action] = []
         self.by_path: dict[Path, Definition] = {}
+        self.by_ref: dict[str, Definition] = {}
+        self._columns: dict[tuple[str, str, Path], tuple[Compiled | None, Compiled | None]] = {}
+        """What has been read already of how choices are taken from their items."""
         self.scope: Scope | None = None
         self._late_controls: list[tuple[Control, Element, list[tuple[str, Element]]]] = []
         self._pending_actions: list[tuple[Element, Control | None, str, frozenset[str], Path]] = []
@@ -176,6 +197,11 @@ class Reader:
         assert model is not None
         return model, body, title
 
+    def _kids(self, element: Element) -> list[tuple[str, Element]]:
+        """The child elements with their names."""
+        names = self._names
+        return [(name, kid) for kid in element if (name := names[kid.tag])]
+
     def _stop(self, reason: str) -> None:
         self.problems.append(Problem("", None, "", reason))
         raise BrokenForm(tuple(self.problems))
@@ -185,10 +211,9 @@ class Reader:
 
     def read_body(self) -> None:
         """The controls and their places; what they say is read once the nodes are known."""
-        root = (local(self.data),)
         if self.body is not None:
-            for name, element in _named_kids(self.body):
-                self._control(name, element, root, None)
+            for name, element in self._kids(self.body):
+                self._control(name, element, self.top, None, self.controls)
 
     def _place(self, attributes: Mapping[str, str], context: Path) -> Path | None:
         said = attributes.get("bind")
@@ -199,41 +224,54 @@ class Reader:
             return None
         return steps_of(said, context)
 
-    def _control(self, name: str, element: Element, context: Path, parent: Control | None) -> None:
+    def _control(
+        self,
+        name: str,
+        element: Element,
+        context: Path,
+        parent: Control | None,
+        among: list[Control],
+    ) -> None:
+        """The control and all inside it; it goes `among` those around it."""
         if name in ACTIONS:
             # Collect does what stands in the model, in a question or in a repeat, and nothing else.
             if self.dialect == "webforms" or (parent is not None and parent.kind == "repeat"):
                 self._action(element, parent, context)
             return
-        if name not in ASKING and name not in {"group", "repeat"}:
+        if name not in ASKING and name not in GROUPS:
             return
         attributes = _attributes(element)
         place = self._place(attributes, context)
         control = Control(
-            kind=name,
-            path=context if place is None else place,
+            name,
+            context if place is None else place,
             bound=place is not None,
             parent=parent,
-            appearance=(attributes.get("appearance") or "").strip(),
+            asks=name not in GROUPS,
+            appearance=attributes.get("appearance", "").strip(),
         )
-        for key, value in attributes.items():
-            parameter = key.rpartition("}")[2]
-            if parameter in PARAMETERS:
-                control.parameters[parameter] = value
-        if name not in {"group", "repeat"} and place is None:
+        if len(attributes) > 1:
+            control.parameters = {
+                parameter: value
+                for key, value in attributes.items()
+                if (parameter := key.rpartition("}")[2]) in PARAMETERS
+            }
+        if control.asks and place is None:
             self.problem("", f"a <{name}> names no node with ref or bind")
             return
-        (parent.controls if parent is not None else self.controls).append(control)
-        within = _named_kids(element)
+        among.append(control)
+        within = self._kids(element)
         self._late_controls.append((control, element, within))
-        inner = control.path if control.bound else context
-        if not control.asks:
-            for inside, kid in within:
-                self._control(inside, kid, inner, control)
-        else:
+        if control.asks:
             for inside, kid in within:
                 if inside in ACTIONS:
                     self._action(kid, control, control.path[:-1])
+            return
+        below: list[Control] = []
+        control.controls = below
+        inner = control.path if control.bound else context
+        for inside, kid in within:
+            self._control(inside, kid, inner, control, below)
 
     def read_data(self) -> Definition:
         """The nodes, with what fresh entries and new instances begin with."""
@@ -241,12 +279,18 @@ class Reader:
             one.path: one for top in self.controls for one in top.within() if one.kind == "repeat"
         }
         self._count = 0
+        self._texts: list[Seed] = []
         # Counted first: each becomes a node with all that a node can have.
         if sum(1 for _ in self.data.iter()) > NODES_MAX:
             reason = f"its data has more than {NODES_MAX:,} nodes"
             raise BrokenForm((Problem("", None, "", reason),))
-        root = self._define(self.data, (local(self.data),), None)
-        root.seed = self._seed(self.data, root)
+        seed = self._node(self.data, self.top, None)
+        root = seed.definition
+        root.seed = seed
+        for leaf in self._texts:
+            # Beside it, another instance has nodes below.
+            if leaf.definition.children:
+                leaf.text = ""
         for control in self.repeats.values():
             found = self.by_path.get(control.path)
             if found is None:
@@ -260,85 +304,91 @@ class Reader:
         return root
 
     def _define(self, element: Element, path: Path, parent: Definition | None) -> Definition:
-        found = self.by_path.get(path)
-        if found is None:
-            tag = element.tag
-            found = Definition(
-                path,
-                parent,
-                namespace=tag[1:].partition("}")[0] if tag.startswith("{") else "",
-                prefix=element.prefix or "",
-                number=self._count,
-            )
-            self._count += 1
-            self.by_path[path] = found
-            if parent is not None:
-                parent.children.append(found)
-                parent.by_name[found.name] = found
-                found.repeats_above = parent.repeats_above
-            if path in self.repeats:
-                found.repeats_above = (*found.repeats_above, len(path))
-        for key in element.keys():  # noqa: SIM118 - it is no mapping, and `attrib` is slower
-            name = str(key)
+        tag = element.tag
+        made = Definition(
+            path,
+            parent,
+            namespace=tag[1:].partition("}")[0] if tag.startswith("{") else "",
+            prefix=element.prefix or "",
+            number=self._count,
+        )
+        self._count += 1
+        self.by_path[path] = self.by_ref[made.ref] = made
+        if parent is not None:
+            parent.children.append(made)
+            parent.by_name[made.name] = made
+            made.repeats_above = parent.repeats_above
+        made.repeat = self.repeats.get(path)
+        if made.repeat is not None:
+            made.repeats_above = (*made.repeats_above, len(path))
+        return made
+
+    def _labels(
+        self, element: Element, definition: Definition
+    ) -> tuple[tuple[Definition, str], ...]:
+        """The element's attributes: each a node of its own, with what it begins with."""
+        found = []
+        for name, value in _attributes(element).items():
             if name == f"{JAVAROSA}template":
                 continue
             short = name.rpartition("}")[2]
-            if short in found.attributes:
-                continue
-            uri = name[1:].partition("}")[0] if name.startswith("{") else ""
-            prefix = (
-                next((p for p, u in element.nsmap.items() if u == uri and p), "") if uri else ""
-            )
-            place = (*path, "@" + short)
-            attribute = Definition(
-                place,
-                found,
-                namespace=uri,
-                prefix=prefix,
-                number=self._count,
-                is_attribute=True,
-            )
-            attribute.repeats_above = found.repeats_above
-            self._count += 1
-            found.attributes[short] = attribute
-            self.by_path[place] = attribute
-        if len(element):
-            for name, kid in _named_kids(element):
-                self._define(kid, (*path, name), found)
-        return found
+            attribute = definition.attributes.get(short)
+            if attribute is None:
+                uri = name[1:].partition("}")[0] if name.startswith("{") else ""
+                prefix = (
+                    next((p for p, u in element.nsmap.items() if u == uri and p), "") if uri else ""
+                )
+                attribute = self._attribute_of(
+                    definition, (*definition.path, "@" + short), uri, prefix
+                )
+            found.append((attribute, value))
+        if self.dialect == "webforms" and definition.repeat is not None:
+            # Web Forms drops the attributes of a repeat's instances.
+            return ()
+        return tuple(found)
 
-    def _seed(self, element: Element, definition: Definition) -> Seed:
-        # Web Forms drops the attributes of a repeat's instances.
-        bare = self.dialect == "webforms" and definition.path in self.repeats
-        attributes = tuple(
-            (definition.attributes[str(key).rpartition("}")[2]], str(value))
-            for key, value in element.items()
-            if str(key) != f"{JAVAROSA}template" and not bare
+    def _attribute_of(self, owner: Definition, path: Path, uri: str, prefix: str) -> Definition:
+        made = Definition(
+            path, owner, namespace=uri, prefix=prefix, number=self._count, is_attribute=True
         )
+        made.repeats_above = owner.repeats_above
+        self._count += 1
+        owner.attributes[made.name] = made
+        self.by_path[path] = self.by_ref[made.ref] = made
+        return made
+
+    def _node(self, element: Element, path: Path, parent: Definition | None) -> Seed:
+        """What the element says of the node at the path, and what an entry begins with there."""
+        definition = self.by_path.get(path)
+        if definition is None:
+            definition = self._define(element, path, parent)
+        attributes = self._labels(element, definition) if element.keys() else ()
         if not len(element):
-            text = "" if definition.children else (element.text or "")
-            return Seed(definition, self._first(text), attributes, ())
+            text = element.text
+            seed = Seed(definition, self._first(text) if text else "", attributes, ())
+            if seed.text:
+                self._texts.append(seed)
+            return seed
         children: list[Seed] = []
         counts: dict[str, int] = {}
-        for name, kid in _named_kids(element):
-            below = definition.by_name[name]
-            seed = self._seed(kid, below)
-            is_repeat = below.path in self.repeats
-            if is_repeat and kid.get(f"{JAVAROSA}template") is not None:
-                if below.template is None or not below.typed:
-                    below.template = seed
-                    below.typed = True
-                continue
-            if is_repeat:
+        for name, kid in self._kids(element):
+            seed = self._node(kid, (*path, name), definition)
+            below = seed.definition
+            if below.repeat is not None:
+                if kid.get(f"{JAVAROSA}template") is not None:
+                    if below.template is None or not below.typed:
+                        below.template = seed
+                        below.typed = True
+                    continue
                 if below.template is None:
                     # In Web Forms the instances of repeats inside it stay.
                     left_out = self.repeats if self.dialect == "collect" else ()
                     below.template = _emptied(seed, left_out)
-            elif below.name in counts:
+            elif name in counts:
                 below.several = True
-            counts[below.name] = counts.get(below.name, 0) + 1
+            counts[name] = counts.get(name, 0) + 1
             children.append(seed)
-        if self.dialect == "collect" and any(count > 1 for count in counts.values()):
+        if self.dialect == "collect" and len(counts) != len(children):
             # Nodes of one name stand together there, wherever the form has them.
             order = {name: number for number, name in enumerate(counts)}
             children.sort(key=lambda seed: order[seed.definition.name])
@@ -369,15 +419,18 @@ class Reader:
                 nodeset = bind.get("ref")
             if nodeset is None:
                 self._stop("a <bind> has no nodeset")
-            root = (local(self.data),)
-            path = steps_of(nodeset or "", root)
-            if path is None:
-                self.problem("", f"a bind's nodeset {nodeset!r} is no path")
-                continue
-            if self.dialect == "collect":
-                # Collect takes the first step of a path for the root of the data, whatever its name.
-                path = (*root, *path[1:])
-            bound = self.by_path.get(path) or self._attribute(path)
+            # Most often it is written as we write it.
+            bound = self.by_ref.get(nodeset or "")
+            if bound is None:
+                path = steps_of(nodeset or "", self.top)
+                if path is None:
+                    self.problem("", f"a bind's nodeset {nodeset!r} is no path")
+                    continue
+                if self.dialect == "collect":
+                    # Collect takes the first step of a path for the root of the data, whatever its
+                    # name.
+                    path = (*self.top, *path[1:])
+                bound = self.by_path.get(path) or self._attribute(path)
             if bound is not None:
                 self._bind(bind, bound)
 
@@ -386,14 +439,7 @@ class Reader:
         owner = self.by_path.get(path[:-1])
         if owner is None or not path[-1].startswith("@"):
             return None
-        made = Definition(
-            path, owner, namespace="", prefix="", number=self._count, is_attribute=True
-        )
-        made.repeats_above = owner.repeats_above
-        self._count += 1
-        owner.attributes[made.name] = made
-        self.by_path[path] = made
-        return made
+        return self._attribute_of(owner, path, "", "")
 
     def _bind(self, bind: Mapping[str, str], definition: Definition) -> None:
         at = definition.path
@@ -401,12 +447,17 @@ class Reader:
         if said is not None:
             definition.type = type_named(said)
             definition.typed = True
-        for name in ("relevant", "required", "readonly", "calculate", "constraint"):
+        for name in RULES:
             text = bind.get(name)
-            if text is None or not text.strip():
+            if text is None or not text or text.isspace():
                 continue
-            if getattr(definition, name) is None or name in {"relevant", "calculate"}:
+            if name in _TWICE or getattr(definition, name) is None:
                 setattr(definition, name, self.compile(text, at, name))
+        if not bind.keys() <= _COMMON:
+            self._besides(bind, definition)
+
+    def _besides(self, bind: Mapping[str, str], definition: Definition) -> None:
+        """What few binds have: messages, preloads, and what only a device asks about."""
         for name, key in (
             ("constraint_message", "constraintMsg"),
             ("required_message", "requiredMsg"),
@@ -417,7 +468,7 @@ class Reader:
         preload = bind.get(JAVAROSA + "preload")
         if preload is not None:
             definition.preload = preload
-            self._known_property(bind, at)
+            self._known_property(bind, definition.path)
             definition.preload_parameters = bind.get(JAVAROSA + "preloadParams") or ""
         for attribute, value in bind.items():
             short = attribute.rpartition("}")[2]
@@ -438,7 +489,7 @@ class Reader:
         for control, element, within in self._late_controls:
             definition = self.by_path.get(control.path)
             if control.bound and definition is None and self.dialect == "webforms":
-                (control.parent.controls if control.parent else self.controls).remove(control)
+                self._leave_out(control)
                 continue
             if control.bound and definition is None:
                 self.problem(
@@ -456,20 +507,20 @@ class Reader:
                     definition.control = control
             self._says(control, element, within)
 
+    def _leave_out(self, control: Control) -> None:
+        above = self if control.parent is None else control.parent
+        above.controls = [one for one in above.controls if one is not control]
+
     def _attach(self, control: Control, definition: Definition) -> None:
         if definition.control is None or not definition.control.asks:
             definition.control = control
         if control.kind in {"select", "select1", "rank"}:
             definition.select = definition.select or control.kind
-        closest = next(
-            (above for above in _above(control) if above.kind == "repeat"),
-            None,
-        )
-        repeat = (
-            self.by_path[definition.path[: definition.repeats_above[-1]]]
-            if (definition.repeats_above)
-            else None
-        )
+        closest = next((one for one in _above(control) if one.kind == "repeat"), None)
+        inner = definition.repeats_above
+        if closest is None and not inner:
+            return
+        repeat = self.by_path[definition.path[: inner[-1]]] if inner else None
         if (closest.definition if closest is not None else None) is not repeat and (
             repeat is None or closest is None or repeat.path != closest.path
         ):
@@ -485,6 +536,7 @@ class Reader:
     def _says(self, control: Control, element: Element, within: list[tuple[str, Element]]) -> None:
         at = control.path
         select = control.kind in {"select", "select1", "rank"}
+        items: list[Item] = []
         for name, kid in within:
             if name == "label":
                 control.label = self._text(kid, at)
@@ -493,9 +545,12 @@ class Reader:
                 if control.hint.itext:
                     control.guidance = control.hint
             elif name == "item" and select:
-                self._item(control, kid, at)
+                self._item(items, kid, at)
             elif name == "itemset" and select:
                 control.itemset = self._itemset(kid, at)
+                if control.itemset is not None:
+                    self.itemsets.append((control, control.itemset))
+        control.items = tuple(items)
         if select and not control.items and control.itemset is None and self.dialect == "collect":
             self.problem(at[-1], f"the select {_ref(at)} has no choices")
         if control.kind == "range":
@@ -510,7 +565,7 @@ class Reader:
         count = element.get(JAVAROSA + "count")
         if count is not None and count.strip():
             # Relative to what is around the repeat: most often the group of the same node.
-            at: Path = (local(self.data),)
+            at: Path = self.top
             for around in _above(control):
                 if around.bound:
                     at = around.path
@@ -527,6 +582,7 @@ class Reader:
                     f"the repeat's count {count!r} names no question",
                 )
             control.count = self.compile(count, at, "repeat_count")
+            control.count_at = at
             control.count_path = place if place in self.by_path else None
             control.fixed = True
         fixed = element.get(JAVAROSA + "noAddRemove")
@@ -550,18 +606,18 @@ class Reader:
     def _has_text(self, name: str) -> bool:
         return any(name in table for table in self.translations.texts.values())
 
-    def _item(self, control: Control, element: Element, at: Path) -> None:
+    def _item(self, items: list[Item], element: Element, at: Path) -> None:
         label = Text()
         value: str | None = None
-        for kid in kids(element):
-            if local(kid) == "label":
+        for name, kid in self._kids(element):
+            if name == "label":
                 label = self._text(kid, at)
-            elif local(kid) == "value":
+            elif name == "value":
                 value = written(kid).strip()
         if value is None:
             self.problem(at[-1], f"a choice of {_ref(at)} has no value")
             return
-        control.items.append(Item(value, label))
+        items.append(Item(value, label))
 
     def _itemset(self, element: Element, at: Path) -> Itemset | None:
         nodeset = element.get("nodeset") or ""
@@ -573,7 +629,7 @@ class Reader:
             plain, _seed = _split_argument(inner)
         label = value = ""
         itext = False
-        for name, kid in _named_kids(element):
+        for name, kid in self._kids(element):
             ref = kid.get("ref") or ""
             if name == "label":
                 label = ref
@@ -591,10 +647,15 @@ class Reader:
         inside = steps_of(plain, at) if "instance(" not in plain else None
         where = inside if inside in self.by_path else ("*item*",)
         assert where is not None
-        value_compiled = self.compile(value or ".", where, "the choices' value")
-        label_compiled = self.compile(label, where, "the choices' label")
+        taken = self._columns.get((value, label, where))
+        if taken is not None and compiled is not None:
+            value_compiled, label_compiled = taken
+        else:
+            value_compiled = self.compile(value or ".", where, "the choices' value")
+            label_compiled = self.compile(label, where, "the choices' label")
         if compiled is None or value_compiled is None or label_compiled is None:
             return None
+        self._columns[value, label, where] = value_compiled, label_compiled
         column = value.strip() if COLUMN.fullmatch(value.strip()) else ""
         return Itemset(compiled, value_compiled, label_compiled, itext, shuffled, column)
 
@@ -626,7 +687,7 @@ class Reader:
         """The events' actions, those of the model first."""
         waiting = self._pending_actions
         self._pending_actions = []
-        root = (local(self.data),)
+        root = self.top
         for element in self._model_actions:
             self._action(element, None, root)
         for element, source, kind, events, target in [*self._pending_actions, *waiting]:
@@ -635,7 +696,7 @@ class Reader:
                 continue
             value = None
             ref = element.get("ref") or ""
-            place: Path = (local(self.data),)
+            place = self.top
             if source is not None:
                 place = source.path if not source.asks else source.path[:-1]
             said = element.get("value")
@@ -648,7 +709,7 @@ class Reader:
             action = Action(kind, events, target, value, text, source, nodes)
             self.actions.append(action)
             if source is not None:
-                source.actions.append(action)
+                source.actions = (*source.actions, action)
 
     def _pinned(self, place: Path, target: Path, ref: str) -> int | None:
         """How far an absolute path in an action means the instances around its target: in Collect as
@@ -660,14 +721,9 @@ class Reader:
         return common if inside and self.dialect == "collect" and "[" not in ref else None
 
 
-def _named_kids(element: Element) -> list[tuple[str, Element]]:
-    """The child elements with their names: each is asked for its name once only."""
-    return [(local(kid), kid) for kid in element if isinstance(kid.tag, str)]
-
-
 def _attributes(element: Element) -> dict[str, str]:
     """All at one go: to ask lxml for one after the other takes longer."""
-    return {str(key): str(value) for key, value in element.items()}
+    return dict(element.items())  # type: ignore[arg-type] # all are texts
 
 
 def _above(control: Control) -> list[Control]:

@@ -72,6 +72,7 @@ class Program:
         "ast",
         "boolean",
         "code",
+        "compiled",
         "conversions",
         "crosses",
         "far",
@@ -104,6 +105,8 @@ class Program:
         self.instances = frozenset(compiler.instances) if compiler.instances else _NONE
         self.volatile = not VOLATILE.isdisjoint(self.functions)
         self.pins = compiler.pins
+        self.compiled: Compiled | None = None
+        """Where it reads the same from everywhere: one will do for all who ask."""
 
     def __getattr__(self, name: str) -> Any:
         make = _MAKERS.get(name)
@@ -164,7 +167,7 @@ _MAKERS: dict[str, Callable[[Code, Conversions], object]] = {
 
 
 class Compiled:
-    """An expression ready to run on any node that stands at the path it was compiled for.
+    """An expression ready to run on any node that stands at a path it was compiled for.
 
     reads: the generic absolute paths of the form's own nodes that it depends on.
     crosses: it looks at other repeat instances than the one it stands in, or at its position.
@@ -172,7 +175,6 @@ class Compiled:
     """
 
     __slots__ = (
-        "at",
         "boolean",
         "crosses",
         "functions",
@@ -195,7 +197,6 @@ class Compiled:
 
     def __init__(self, text: str, at: Where, program: Program, scope: Scope) -> None:
         self.text = text
-        self.at = at
         self.program = program
         self.kind = program.code.kind
         self.functions = program.functions
@@ -218,7 +219,7 @@ class Compiled:
                 if path in repeats:
                     self.crosses = True
             found.append(path)
-        return program.far.union(found)
+        return program.far.union(found) if program.far else frozenset(found)
 
     @property
     def ast(self) -> Expr:
@@ -1248,10 +1249,17 @@ def compile_expression(
 
     Raises BadExpression where the text is no expression of the language.
     """
-    program = scope.programs.get(text) if pinned is None else None
-    if program is None or program.ups_most > len(at):
-        program = _program(text, at, scope, len(at) if pinned is None else pinned)
-    return Compiled(text, at, program, scope)
+    if pinned is None:
+        program = scope.programs.get(text)
+        if program is not None and program.ups_most <= len(at):
+            if program.compiled is not None:
+                return program.compiled
+            return Compiled(text, at, program, scope)
+    program = _program(text, at, scope, len(at) if pinned is None else pinned)
+    made = Compiled(text, at, program, scope)
+    if not program.near:
+        program.compiled = made
+    return made
 
 
 def _program(text: str, at: Where, scope: Scope, pinned: int) -> Program:
