@@ -289,31 +289,46 @@ def geopoint(text: str, *, whole: bool = False) -> str:
 
 
 def _as_geopoint(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
-    place = geopoint(text, whole=dialect.casts_like_java)
-    # To Collect a place that is 0 in all four was never recorded.
-    return "" if dialect.casts_like_java and place == "0.0 0.0 0.0 0.0" else place
+    if not dialect.casts_like_java:
+        return _browser_point(text)
+    place = geopoint(text, whole=True)
+    # A place that is 0 in all four was never recorded.
+    return "" if place in {"0.0 0.0 0.0 0.0", "-0.0 0.0 0.0 0.0"} else place
 
 
-def _points(text: str, *, whole: bool) -> list[str]:
-    """The points of a trace; none where one of them is no place on earth."""
-    points = [geopoint(one, whole=whole) for one in text.split(";") if one.strip()]
-    return points if all(points) else []
+def _browser_point(text: str) -> str:
+    """To Web Forms there is no place where the equator meets the meridian of Greenwich."""
+    place = geopoint(text)
+    return place if any(float(degrees) for degrees in place.split()[:2]) else ""
+
+
+def _java_points(text: str) -> str:
+    """All points; none where one of them is no place on earth."""
+    points = [geopoint(one, whole=True) for one in text.split(";") if one.strip()]
+    return "; ".join(points) if all(points) else ""
+
+
+def _browser_points(text: str, least: int, *, closed: bool) -> str:
+    parts = text.split(";")
+    points = [_browser_point(one) for one in (parts if parts[-1].strip() else parts[:-1])]
+    if len(points) < least or not all(points):
+        return ""
+    ends_where_it_begins = points[0].split()[:2] == points[-1].split()[:2]
+    return ";".join(points) if ends_where_it_begins is closed else ""
 
 
 def _as_geotrace(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     """In Web Forms a line has two points, and does not end where it begins."""
-    points = _points(text, whole=dialect.casts_like_java)
     if dialect.casts_like_java:
-        return "; ".join(points)
-    return ";".join(points) if len(points) > 1 and points[0] != points[-1] else ""
+        return _java_points(text)
+    return _browser_points(text, 2, closed=False)
 
 
 def _as_geoshape(text: str, dialect: Dialect, _zone: tzinfo, _now: Now) -> str:
     """In Web Forms a shape ends where it begins."""
-    points = _points(text, whole=dialect.casts_like_java)
     if dialect.casts_like_java:
-        return "; ".join(points)
-    return ";".join(points) if len(points) > 2 and points[0] == points[-1] else ""
+        return _java_points(text)
+    return _browser_points(text, 3, closed=True)
 
 
 _ANSWERS: dict[str, Callable[[str, Dialect, tzinfo, Now], str]] = {

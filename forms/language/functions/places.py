@@ -62,26 +62,15 @@ def marked(given: list[str]) -> list[Point] | None:
 
 
 def apart(one: Point, other: Point) -> float:
-    """Metres along the sphere (haversine)."""
-    lat1, lat2 = math.radians(one[0]), math.radians(other[0])
-    across = math.radians(other[1] - one[1])
-    half = (
-        math.sin((lat2 - lat1) / 2) ** 2
-        + math.cos(lat1) * math.cos(lat2) * math.sin(across / 2) ** 2
-    )
-    return 2 * EARTH_RADIUS_M * math.asin(min(1.0, math.sqrt(half)))
-
-
-def apart_by_cosines(one: Point, other: Point) -> float:
-    """Metres along the sphere by the law of cosines, as JavaRosa works it out."""
+    """Metres along the sphere by the law of cosines, as both engines work it out."""
     lat1, lat2 = math.radians(one[0]), math.radians(other[0])
     across = math.radians(other[1]) - math.radians(one[1])
     cosine = math.sin(lat1) * math.sin(lat2) + math.cos(lat1) * math.cos(lat2) * math.cos(across)
     return EARTH_RADIUS_M * math.acos(max(-1.0, min(1.0, cosine)))
 
 
-def length(line: list[Point], between: Callable[[Point, Point], float] = apart) -> float:
-    return sum((between(a, b) for a, b in pairwise(line)), 0.0)
+def length(line: list[Point]) -> float:
+    return sum((apart(a, b) for a, b in pairwise(line)), 0.0)
 
 
 def enclosed(shape: list[Point]) -> float:
@@ -219,14 +208,15 @@ def _distance(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
             line = None if several or len(line) < 2 else line
         if line is None:
             raise compiler.fail("distance() was given what are no places on earth")
-        return length(line, apart_by_cosines) if java else _rounded(length(line))
+        return length(line) if java else _rounded(length(line))
 
     return Code("n", measured)
 
 
 @function("geofence", least=2, most=2)
 def _geofence(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
-    """Whether the point lies inside the shape."""
+    """Whether the point lies inside the shape, which in a browser must end where it begins."""
+    browser = not compiler.conversions.java
     codes = [compiler.compile(one, where) for one in arguments]
     texts = [compiler.conversions.string(one) for one in codes]
     if compiler.conversions.java and codes[1].constant:
@@ -236,7 +226,7 @@ def _geofence(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
 
     def fenced(node: Node, frame: Frame) -> bool:
         point, shape = points(texts[0](node, frame)), points(texts[1](node, frame))
-        if not point or not shape or shape[0] != shape[-1]:
+        if not point or not shape or (browser and shape[0] != shape[-1]):
             return False
         return inside(point[0], shape)
 

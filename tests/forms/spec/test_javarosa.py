@@ -12,8 +12,10 @@ from tests.forms.spec import (
     test_events,
     test_functions,
     test_lists,
+    test_places,
     test_questions,
     test_repeats,
+    test_times,
 )
 
 if TYPE_CHECKING:
@@ -21,7 +23,15 @@ if TYPE_CHECKING:
 
 CASES: dict[str, Case] = {
     f"{module.__name__.rpartition('.')[2]}: {name}": case
-    for module in (test_events, test_functions, test_lists, test_questions, test_repeats)
+    for module in (
+        test_events,
+        test_functions,
+        test_lists,
+        test_places,
+        test_questions,
+        test_repeats,
+        test_times,
+    )
     for name, case in module.CASES.items()
     if case.dialect == "collect" and not case.at
 }
