@@ -7,6 +7,7 @@ bundle that is in the tray, or whose receipts are, is not taken twice.
 
 from __future__ import annotations
 
+import http.client
 import io
 import os
 import urllib.error
@@ -27,6 +28,9 @@ PIECE_MIN, PIECE_START, PIECE_MAX = 8 * 1024, 128 * 1024, 2 * 1024 * 1024
 PATIENCE, PATIENCE_UNMET = 12, 2
 TIMEOUT_S = 60.0
 _BEGINS = b"ORSR"
+
+
+_BY_HAND = "write all that waits with --out FILE, and carry it to sync-server take there"
 
 
 class NoWay(Exception):
@@ -91,15 +95,16 @@ def _met(tray: Tray, file: Path) -> tuple[str, str, str]:
     with file.open("rb") as source:
         try:
             reader = Reader(source)
+            if reader.opening.kind == RELAY:
+                for kind, data in reader.frames():
+                    if kind == WHOLE:
+                        _keep(tray, Reader(io.BytesIO(data)), data)
+                return "", "", ""
+            source.seek(0)
+            name = _keep(tray, reader, source.read())
         except Refused as error:
+            # What is whole in it was kept; the other files on the stick have their turn.
             return "damaged", "", error.problem.sentence()
-        if reader.opening.kind == RELAY:
-            for kind, data in reader.frames():
-                if kind == WHOLE:
-                    _keep(tray, Reader(io.BytesIO(data)), data)
-            return "", "", ""
-        source.seek(0)
-        name = _keep(tray, reader, source.read())
     what = "bundle" if reader.opening.kind == BUNDLE else "reply"
     return what, str(reader.opening.header.get("device", "")), name
 
@@ -158,6 +163,8 @@ def pass_on(tray: Tray, url: str, *, sleep: Callable[[float], None]) -> list[Fou
 
     One that the server refuses stays in the tray, with the reason. Raises `NoWay`.
     """
+    if not url.startswith(("http://", "https://")):
+        raise NoWay(f"{url} is no address of a server: it begins with https://")
     done = []
     for file in tray.waiting():
         data = file.read_bytes()
@@ -168,7 +175,10 @@ def pass_on(tray: Tray, url: str, *, sleep: Callable[[float], None]) -> list[Fou
             _keep(tray, Reader(io.BytesIO(reply)), reply)
             done.append(Found(file.name, device, "receipts here"))
         except Refused as error:
-            why = f"{error.problem.sentence()} It stays in the tray until someone deletes it."
+            why = error.problem.sentence()
+            if error.problem.code == "signature-wrong":
+                why += f" Or the server is older than the device's program: {_BY_HAND}."
+            why = f"{why} It stays in the tray until someone deletes it."
             done.append(Found(str(file), device, "waits", why))
     return done
 
@@ -194,7 +204,7 @@ class _Upload:
                 while at < len(self._data):
                     at = self._send(at)
                 _, _, reply = self._ask("GET")
-            except (OSError, EOFError) as error:
+            except (OSError, EOFError, http.client.HTTPException) as error:
                 self._failed(error)
                 at = None
             except Refused as error:
@@ -208,7 +218,8 @@ class _Upload:
 
     def _held(self) -> int:
         try:
-            return int(self._ask("HEAD")[1].get("Upload-Offset", 0))
+            offset = self._ask("HEAD")[1].get("Upload-Offset", "")
+            return int(offset) if offset.isdecimal() else 0
         except Refused as error:
             if error.problem.code != "blob-unknown":
                 raise
@@ -218,10 +229,20 @@ class _Upload:
         piece = self._data[at : at + self._piece]
         head = {"Upload-Offset": str(at), "Upload-Length": str(len(self._data))}
         status, told, _ = self._ask("PATCH", piece, head)
+        offset = told.get("Upload-Offset", "")
+        if not offset.isdecimal():
+            raise self._no_server(f"status {status}")
         if status != 409:
             self._fails = 0
             self._piece = min(self._piece * 2, PIECE_MAX)
-        return int(told["Upload-Offset"])
+        return int(offset)
+
+    def _no_server(self, answered: str) -> NoWay:
+        return NoWay(
+            f"what answers at {self._where.partition('/sync/')[0]} ({answered}) takes no bundles: a "
+            f"sign-in page of the network, another server, or an older one. Check the address, or "
+            f"{_BY_HAND}"
+        )
 
     def _failed(self, error: Exception) -> None:
         self._fails += 1
@@ -249,7 +270,11 @@ class _Upload:
                     return error.code, error.headers, b""
                 if error.code == 404 and method == "HEAD":
                     raise Refused("blob-unknown") from error
-                problem = _problem(error.code, error.read())
+                content = error.read()
+            problem = _problem(content)
+            if problem is None and error.code < 500:
+                raise self._no_server(f"status {error.code}") from error
+            problem = problem or Problem("busy", f"status {error.code}")
             if problem.kind.again:
                 raise OSError(problem.sentence()) from error
             raise Refused(problem.code, problem.detail) from error
@@ -263,9 +288,10 @@ def _whole(reply: Any) -> bytes:
     return data
 
 
-def _problem(status: int, body: bytes) -> Problem:
+def _problem(body: bytes) -> Problem | None:
+    """What the server says is wrong; None where no sync server speaks."""
     try:
         told, _ = unpack(body)
         return Problem(str(told.get("code", "")), str(told.get("detail", ""))[:300])
     except (Refused, ValueError):
-        return Problem("busy" if status >= 500 else "malformed", f"status {status}")
+        return None

@@ -396,6 +396,14 @@ def test_a_programme_that_cannot_be_used_is_refused_by_its_place(office):
     wrong = {**PROGRAMME, "eligibility": [{"when": "${size} >>= 3", "why": "x"}]}
     with pytest.raises(enrolment.Unusable, match="eligibility, rule 1"):
         enrolment.add(office.desk, "ada", json.dumps(wrong))
+    for when, why in (
+        ("today() > ${size}", "may not depend on the day"),
+        ("random() < 0.5", "random.. comes out another way each time"),
+        ("instance('people')/root", "needs an interview"),
+    ):
+        wrong = {**PROGRAMME, "eligibility": [{"when": when, "why": "x"}]}
+        with pytest.raises(enrolment.Unusable, match=why):
+            enrolment.add(office.desk, "ada", json.dumps(wrong))
     with pytest.raises(Declined, match="takes admin"):
         enrolment.add(office.desk, "sara", json.dumps(PROGRAMME))
     assert enrolment.add(office.desk, "ada", json.dumps(PROGRAMME)).number == 1

@@ -15,6 +15,7 @@ from sqlalchemy import select
 from sync_server import cycle, docket, ledger, payout, programme, registry, review
 from sync_server.officers import Declined
 from sync_server.store import desk_tables as d
+from tests.campaigns import workflow
 from tests.desk.conftest import copied
 from tests.desk.office import STAFF, household
 
@@ -24,6 +25,12 @@ SOME = settings(
 MANY = settings(max_examples=200, deadline=None)
 
 minor = st.integers(1, 10**12)
+
+
+def test_officers_who_try_everything_and_two_tablets_of_one_copy_break_no_promise():
+    found = workflow.run(1, 3)  # raises a violation
+    assert found["releases"]
+    assert found["decisions"] > 5
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcd"), st.sampled_from("wxyz"), minor), max_size=20))

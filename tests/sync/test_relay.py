@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
-from flask import Flask
+from flask import Flask, request
 
 from field_agent.bundle import take_file
 from schemas.bundle import ROUND, SEALED_REPLY, Reader
+from schemas.frames import pack
 from schemas.messages import unpack_reply, unpack_round
-from schemas.problems import Refused
+from schemas.problems import Problem, Refused
 from sync_server.cli import main
 from sync_server.web import carried
 from tests.serving import serving
@@ -106,6 +108,59 @@ def test_a_laptop_that_never_meets_a_network_carries_one_file_to_the_office(
     assert [one["state"] for one in told] == ["receipts given back"] * 2
     for tablet, stick in zip(tablets, sticks, strict=True):
         comes_home(tablet, stick)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        ("<h1>Welcome to the hotel</h1>", 200),
+        ("<h1>Not Found</h1>", 404),
+        (b"", 405),
+        (pack(Problem("signature-wrong").as_json()), 401),
+    ],
+    ids=["portal", "no such page", "no such method", "an older server"],
+)
+def test_whoever_does_not_take_bundles_is_named_with_the_way_out(office, tablets, tmp_path, answer):
+    tablet, stick = tablets[0], tmp_path / "stick"
+    tablet.finish()
+    stick_of(tablet, stick)
+    other = Flask("other")
+    other.add_url_rule(
+        "/<path:_>",
+        "any",
+        lambda _: (answer[0] if request.method != "HEAD" else b"", answer[1]),
+        methods=["HEAD", "GET", "PATCH"],
+    )
+    with serving(other) as port:
+        asked = ["relay", str(tmp_path / "tray"), str(stick), "--to", f"http://127.0.0.1:{port}"]
+        ran = CliRunner().invoke(main, asked)
+    assert (ran.exit_code, ran.exception.__class__) == (1, SystemExit)
+    assert "with --out FILE, and carry it to sync-server take there" in ran.output + ran.stderr
+    assert "1 bundles wait" in ran.stderr
+
+
+def test_an_address_that_is_none_is_said_to_be_none(office, tablets, tmp_path):
+    tablets[0].finish()
+    stick_of(tablets[0], tmp_path / "stick")
+    asked = ["relay", str(tmp_path / "tray"), str(tmp_path / "stick"), "--to", "office"]
+    ran = CliRunner().invoke(main, asked)
+    assert ran.exit_code == 1
+    assert "office is no address of a server" in ran.stderr
+
+
+def test_one_torn_file_on_a_stick_keeps_none_of_the_others_out(office, tablets, laptop, tmp_path):
+    stick = tmp_path / "stick"
+    tablets[0].finish()
+    stick_of(tablets[0], stick)
+    whole = (stick / "out.bundle").read_bytes()
+    (stick / "a-torn.bundle").write_bytes(whole[:-20])
+    laptop("--out", tmp_path / "all.relay", stick, code=1)
+    (stick / "b-torn.relay").write_bytes((tmp_path / "all.relay").read_bytes()[:-20])
+    told = {Path(one["file"]).name: one["state"] for one in laptop(stick, code=1)}
+    assert told == {"a-torn.bundle": "damaged", "b-torn.relay": "damaged", "out.bundle": "waits"}
+    with serving(door(office)) as port:
+        laptop("--to", f"http://127.0.0.1:{port}", stick, code=1)
+    comes_home(tablets[0], stick)
 
 
 def test_a_bundle_goes_on_where_the_link_was_cut(office, tablets, laptop, tmp_path):
