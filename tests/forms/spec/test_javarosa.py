@@ -9,6 +9,7 @@ import pytest
 
 from tests.forms.peer import oracle
 from tests.forms.spec import (
+    test_entities,
     test_events,
     test_functions,
     test_lists,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CASES: dict[str, Case] = {
     f"{module.__name__.rpartition('.')[2]}: {name}": case
     for module in (
+        test_entities,
         test_events,
         test_functions,
         test_lists,
