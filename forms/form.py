@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 from forms.bulk import bulk
 from forms.dialect import DIALECTS
 from forms.graph import Graph, Watcher
-from forms.held import KINDS, WORDS
 from forms.itext import Output
 from forms.language import Scope, compile_expression
 from forms.language.syntax import BadExpression, Call, Literal, is_name
@@ -87,10 +86,9 @@ class Form:
         )
         reader.scope = self.scope
         reader.read_binds()
+        ruled = [one for one in self.by_path.values() if one in reader.ruled]
         if dialect == "collect":
-            for each in self.by_path.values():
-                each.held = KINDS.get(each.type, WORDS)
-            settle_twins(self.by_path, self.scope)
+            settle_twins(ruled, self.scope)
         reader.read_controls()
         reader.read_actions()
         self._check_versions(reader)
@@ -100,7 +98,7 @@ class Form:
             self._check_headings(reader)
         self.controls: tuple[Control, ...] = tuple(reader.controls)
         self.actions: tuple[Action, ...] = tuple(reader.actions)
-        self.graph = Graph(self.by_path, tolerant=dialect == "webforms")
+        self.graph = Graph(ruled, tolerant=dialect == "webforms")
         self.routes: dict[tuple[Definition, Definition], tuple[int, Path]] = {}
         """The ways between definitions that entries have gone already."""
         reader.problems.extend(self.graph.problems)
@@ -131,7 +129,8 @@ class Form:
                     and not any(map(self.wants_last_saved, listed.instances))
                 )
                 for compiled in (itemset.nodeset, itemset.value):
-                    self.graph.chooses(Watcher("choices", one, compiled))
+                    if compiled.reads:
+                        self.graph.chooses(Watcher("choices", one, compiled))
         self._outputs: dict[tuple[str, Path], Compiled] = {}
         self.steady_values: dict[Control, frozenset[str]] = {}
         self._watched = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Generic, Literal, TypeVar
 
 from forms.instance import below
@@ -131,13 +132,12 @@ def route(source: Path, target: Path) -> tuple[int, Path]:
 class Graph:
     """The rules of a form in the order in which they are worked out, and who reads what."""
 
-    def __init__(self, by_path: Mapping[Path, Definition], *, tolerant: bool) -> None:
-        self.by_path = by_path
+    def __init__(self, ruled: Iterable[Definition], *, tolerant: bool) -> None:
         self.rules: list[Rule] = []
         self.problems: list[Problem] = []
         self.circular: list[Rule] = []
         """Where circles that a dialect tolerates were cut: worked out until they come to rest."""
-        for definition in by_path.values():
+        for definition in ruled:
             own = []
             for kind in KINDS:
                 compiled = getattr(definition, kind)
@@ -157,15 +157,18 @@ class Graph:
             if rule.kind == "calculate" and control is not None and control.asks:
                 rule.fresh = True
         self._order(tolerant=tolerant)
-        self.fresh = self._fresh_below()
         self.watchers: dict[Path, list[Watcher]] = {}
         self.choosers: dict[Path, list[Watcher]] = {}
         """Those whose choices change with the node: what is no longer offered is taken back."""
         self.to_readers = Ways(self.readers)
-        self.to_fresh = Ways(self.fresh)
         self.to_counters = Counters(self.readers)
         self.to_watchers = Ways(self.watchers)
         self.to_choosers = Ways(self.choosers)
+
+    @cached_property
+    def to_fresh(self) -> Ways[Rule]:
+        """Nobody asks before the first answer."""
+        return Ways(self._fresh_below())
 
     def chooses(self, watcher: Watcher) -> None:
         for path in watcher.compiled.reads:
@@ -177,12 +180,13 @@ class Graph:
 
     def touches(self, rule: Rule) -> Iterable[Definition]:
         """The nodes whose readers must look again when the rule's outcome changes."""
-        if rule.kind == "relevant":
-            return rule.target.within()
-        return (rule.target,)
+        target = rule.target
+        if rule.kind == "relevant" and (target.children or target.attributes):
+            return target.within()
+        return (target,)
 
     def _order(self, *, tolerant: bool) -> None:
-        followers: dict[Rule, list[Rule]] = {}
+        followers: dict[Rule, tuple[Rule, ...]] = {}
         self.followers = followers
         waiting = dict.fromkeys(self.rules, 0)
         edges = 0
@@ -199,12 +203,12 @@ class Graph:
             elif rule in found:
                 self._refuse([rule])
                 found.pop(rule)
-            followers[rule] = list(found)
+            followers[rule] = tuple(found)
             edges += len(found)
             if edges > EDGES_MAX:
                 reason = f"its questions hang on each other in more than {EDGES_MAX:,} ways"
                 self.problems.append(Problem("", None, "", reason))
-                self.followers = {one: [] for one in self.rules}
+                self.followers = dict.fromkeys(self.rules, ())
                 return
             for reader in found:
                 waiting[reader] += 1

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 
 from forms.graph import route
+from forms.held import KINDS, WORDS
 from forms.itext import BLANKS, Text, parts_of, translations_of
 from forms.language import compile_expression
 from forms.markup import kids, local
@@ -166,6 +167,8 @@ class Reader:
         }
         self.nsmap = {prefix: uri for prefix, uri in root.nsmap.items() if prefix}
         self.controls: list[Control] = []
+        self.ruled: set[Definition] = set()
+        """Those of which a bind says more than a type."""
         self.itemsets: list[tuple[Control, Itemset]] = []
         self.actions: list[Action] = []
         self.by_path: dict[Path, Definition] = {}
@@ -447,10 +450,13 @@ class Reader:
         if said is not None:
             definition.type = type_named(said)
             definition.typed = True
+            if self.dialect == "collect":
+                definition.held = KINDS.get(definition.type, WORDS)
         for name in RULES:
             text = bind.get(name)
             if text is None or not text or text.isspace():
                 continue
+            self.ruled.add(definition)
             if name in _TWICE or getattr(definition, name) is None:
                 setattr(definition, name, self.compile(text, at, name))
         if not bind.keys() <= _COMMON:
@@ -499,8 +505,9 @@ class Reader:
                 )
                 continue
             if control.bound:
-                control.definition = definition
                 assert definition is not None
+                control.definition = definition
+                control.path = definition.path
                 if control.asks:
                     self._attach(control, definition)
                 elif definition.control is None:
@@ -516,7 +523,9 @@ class Reader:
             definition.control = control
         if control.kind in {"select", "select1", "rank"}:
             definition.select = definition.select or control.kind
-        closest = next((one for one in _above(control) if one.kind == "repeat"), None)
+        closest = control.parent
+        while closest is not None and closest.kind != "repeat":
+            closest = closest.parent
         inner = definition.repeats_above
         if closest is None and not inner:
             return

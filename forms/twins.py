@@ -8,7 +8,7 @@ from forms.graph import KINDS
 from forms.language import compile_expression, written
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from forms.language import Compiled, Scope
     from forms.model import Definition, Path
@@ -25,23 +25,26 @@ def shared(paths: Iterable[Path]) -> Path:
     return first
 
 
-def settle_twins(by_path: Mapping[Path, Definition], scope: Scope) -> None:
+def settle_twins(ruled: Iterable[Definition], scope: Scope) -> None:
     """An absolute path means the own instance of the repeats around all the nodes of which the
     same is said, and no deeper: JavaRosa works the one rule out from where they all are
     (Triggerable.intersectContextWith).
     """
     for kind in KINDS:
-        rules: list[tuple[Definition, Compiled]] = [
-            (one, compiled)
-            for one in by_path.values()
-            if (compiled := getattr(one, kind)) is not None
-        ]
-        if any(compiled.program.pins for _, compiled in rules):
-            _settle(kind, rules, scope)
+        rules = [(one, compiled) for one in ruled if (compiled := getattr(one, kind)) is not None]
+        if not any(compiled.program.pins for _, compiled in rules):
+            continue
+        # Those that say the same read the same, which is sooner told.
+        reading: dict[frozenset[Path], list[tuple[Definition, Compiled]]] = {}
+        for definition, compiled in rules:
+            reading.setdefault(compiled.reads, []).append((definition, compiled))
+        for alike in reading.values():
+            if len(alike) > 1:
+                _settle(kind, alike, scope)
 
 
 def _settle(kind: str, rules: Sequence[tuple[Definition, Compiled]], scope: Scope) -> None:
-    alike: dict[tuple[str, frozenset[Path]], list[Path]] = {}
+    alike: dict[str, list[Path]] = {}
     for definition, compiled in rules:
         alike.setdefault(_said(compiled), []).append(definition.path)
     for definition, compiled in rules:
@@ -53,6 +56,6 @@ def _settle(kind: str, rules: Sequence[tuple[Definition, Compiled]], scope: Scop
             setattr(definition, kind, narrower)
 
 
-def _said(compiled: Compiled) -> tuple[str, frozenset[Path]]:
+def _said(compiled: Compiled) -> str:
     """What a rule says, however it is spaced: what is written by hand and what ${name} became."""
-    return written(compiled.ast), compiled.reads
+    return written(compiled.ast)
