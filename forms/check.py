@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 from unicodedata import normalize
@@ -15,7 +16,7 @@ from forms.language import TooCostly
 from forms.markup import BadMarkup, parse
 from forms.markup import text as written
 from forms.plant import Strange, WrongForm, plant
-from forms.values import answered, fits, parse_datetime, writable
+from forms.values import ENTITY_ID, answered, fits, parse_datetime, writable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from forms.form import Form
     from forms.graph import Rule
     from forms.instance import Cell
+    from forms.markup import Element
     from forms.model import Control
 
 BYTES_MAX = 8 * 2**20
@@ -70,9 +72,11 @@ def check(
         return (Fault("", "form", str(fault)),)
     found: list[Fault] = []
     for name, wanted in (("id", form.id), ("version", form.version)):
-        said = root.get(name)
-        if said is not None and wanted and said != wanted:
-            found.append(Fault("", "form", f"its {name} is {said!r}; the form's is {wanted!r}"))
+        said = _named(root, name)
+        if wanted and said != wanted:
+            told = "left out" if said is None else repr(said)
+            found.append(Fault("", "form", f"its {name} is {told}; the form's is {wanted!r}"))
+    found.extend(_unspoken(xml, root))
     found.extend(Fault(ref, "unknown", _STRANGE[why]) for ref, why in strange.found)
     judged = Judged(form, planted)
     try:
@@ -94,6 +98,26 @@ def check(
         if len(named) == 1 and named[0] not in {"", instance_id}:
             found.append(Fault("meta/instanceID", "form", "the XML names another instance"))
     return tuple(found)
+
+
+def _named(root: Element, name: str) -> str | None:
+    """An attribute of the root, whatever namespace a client writes it in."""
+    found = {str(key).rpartition("}")[2]: str(text) for key, text in reversed(root.items())}
+    return found.get(name)
+
+
+_CDATA = re.compile(rb"<!\[CDATA\[.*?\]\]>", re.DOTALL)
+_ASIDE = re.compile(rb"<!--|<\?(?!xml\s)")
+
+
+def _unspoken(xml: bytes, root: Element) -> Iterator[Fault]:
+    """What other readers may take otherwise: letters in another encoding, and what splits a text."""
+    said = root.getroottree().docinfo.encoding or "UTF-8"
+    if said.upper() not in {"UTF-8", "US-ASCII", "ASCII"}:
+        yield Fault("", "form", f"it is written in {said}; submissions are UTF-8")
+        return
+    if _ASIDE.search(_CDATA.sub(b"", xml) if b"<![CDATA[" in xml else xml):
+        yield Fault("", "unknown", "it holds a comment or an instruction, which is no answer")
 
 
 class Judged:
@@ -130,7 +154,8 @@ class Judged:
         for node in answers:
             definition = node.defn
             if not node.relevant:
-                if not definition.is_attribute:
+                # An attribute of what is not relevant makes an entity nobody was asked about.
+                if not definition.is_attribute or not node.parent.relevant:  # type: ignore[union-attr]
                     found.append(Fault(ref_of(node), "irrelevant", _IRRELEVANT))
             elif (
                 definition.type != "string"
@@ -155,6 +180,7 @@ class Judged:
         found.extend(entry.faults())
         found.extend(self._given_by_form(answers))
         found.extend(self._miscounted())
+        found.extend(self._nameless())
         own = below(entry.root, form.instance_id.path[1:])
         if not own or not own[0].text:
             found.append(Fault(form.instance_id.ref, "required", "every submission has an id"))
@@ -201,6 +227,18 @@ class Judged:
                     reason = f"it has {have} instances; the count makes {number}"
                     kind: FaultKind = "missing" if have < number else "unknown"
                     yield Fault(f"{ref_of(parent)}/{definition.name}", kind, reason)
+
+    def _nameless(self) -> Iterator[Fault]:
+        """Entities that are to be made or changed and are none that a registry can tell apart."""
+        for definition in self.form.entities:
+            for node in below(self.entry.root, definition.path[1:]):
+                attributes = node.attrs
+                acts = [attributes[one].text for one in ("create", "update") if one in attributes]
+                said = attributes["id"].text.strip()
+                if {"1", "true"}.isdisjoint(acts) or ENTITY_ID.fullmatch(said):
+                    continue
+                reason = f"{said!r} is no UUID, by which an entity is known"
+                yield Fault(f"{ref_of(node)}/@id", "type" if said else "missing", reason)
 
     def left_out(self, lacking: list[Cell]) -> Iterator[Fault]:
         """Relevant questions that are not even there as blank."""

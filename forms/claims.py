@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 from forms.markup import BadMarkup, kids, local, parse, text
 from forms.problems import BrokenForm, Problem
+from forms.values import ENTITY_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
 ENTITIES = "http://www.opendatakit.org/xforms/entities"
 NEWEST = (2025, 1)
 """The newest version of the specification that is understood; newer forms are refused by it."""
-
-_UUID = re.compile(
-    r"(?:uuid:)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", re.IGNORECASE
-)
 
 
 class HasXml(Protocol):
@@ -235,7 +232,7 @@ class _At:
 
 def _identity(entity: Element, dataset: str) -> tuple[str, str] | None:
     """Which entity; the form says of which dataset, a submission cannot choose another one."""
-    matched = _UUID.fullmatch(entity.get("id", "").strip())
+    matched = ENTITY_ID.fullmatch(entity.get("id", "").strip())
     return None if matched is None else (dataset, matched[1].lower())
 
 

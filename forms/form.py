@@ -243,6 +243,15 @@ class Form:
             and not (one.is_attribute and one.parent is self.root)
         }
 
+    @cached_property
+    def entities(self) -> tuple[Definition, ...]:
+        """The nodes that say what becomes of an entity (ODK Entities)."""
+        return tuple(
+            one
+            for one in self.by_path.values()
+            if one.name == "entity" and "id" in one.attributes and one.path[-2:-1] == ("meta",)
+        )
+
     @property
     def datasets(self) -> frozenset[str]:
         """The entity lists that the form writes to (ODK Entities, `dataset`)."""

@@ -59,7 +59,7 @@ def grow(seed: Seed, parent: Cell | None, *, blank: bool = False) -> Cell:
     made = Cell(seed.definition, "" if blank else seed.text, parent)
     if seed.definition.attributes:
         for definition, text in seed.attributes:
-            made.attrs[definition.name] = Cell(definition, text, made)
+            made.attrs[definition.name] = Cell(definition, "" if blank else text, made)
         for definition in seed.definition.attributes.values():
             if definition.name not in made.attrs:
                 made.attrs[definition.name] = Cell(definition, "", made)

@@ -32,6 +32,12 @@ _DATE = re.compile(r"(\d{4})-(\d{1,2})-(\d{1,2})")
 _TIME = re.compile(r"(\d{1,2}):(\d{2})(?::(\d{2})(?:\.(\d+))?)?\s*(Z|[-+]\d{2}(?::?\d{2})?)?")
 
 
+ENTITY_ID = re.compile(
+    r"(?:uuid:)?([0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12})", re.IGNORECASE
+)
+"""What the id of an entity is (ODK Entities), and the part of it that names the record."""
+
+
 def java_double(number: float) -> str:
     """The text that Java gives a double: "2000.0", "1.5E7", "1.0E-4"."""
     if math.isnan(number):

@@ -13,15 +13,17 @@ from hypothesis import strategies as st
 from lxml import etree
 
 from forms.check import check
+from forms.claims import claims
 from forms.entry import Entry, Fault
 from forms.finish import Submission, Unfinished
+from forms.form import Form
+from forms.xlsform import compile_xlsform
 from tests.forms.filling import context, filled
 from tests.forms.finishing import MEASURED, NAMES, forms, sent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from forms.form import Form
     from forms.instance import Cell
 
 
@@ -250,6 +252,40 @@ class Tamperer:
                 etree.SubElement(mine.getparent(), mine.tag).text = mine.text
                 yield self.told(root, ref_of(mine), "unknown")
 
+    def groups_doubled(self) -> Iterator[Tampered]:
+        """A group with all that is in it, where no repeat is."""
+        for element in self.elements():
+            steps = ref_of(element).strip("/").split("/")
+            definition = self.form.by_path[tuple(step.partition("[")[0] for step in steps)]
+            if len(element) and element.getparent() is not None and definition.repeat is None:
+                root, mine = self.copy(element)
+                mine.addnext(etree.fromstring(etree.tostring(mine)))
+                yield self.told(root, ref_of(mine), "unknown")
+
+    def texts_split(self) -> Iterator[Tampered]:
+        """To one reader it is 12, to another it is 1."""
+        for aside in (b"<!-- x -->", b"<?x y?>"):
+            for found in re.finditer(rb">[^<>]([^<>]*)</", self.xml):
+                at = found.start(1)
+                yield Tampered(self.xml[:at] + aside + self.xml[at:], "", ("unknown",))
+
+    def letters_changed(self) -> Iterator[Tampered]:
+        text = self.xml.decode().partition("?>")[2]
+        for encoding in ("UTF-16", "ISO-8859-1"):
+            whole = f"<?xml version='1.0' encoding='{encoding}'?>{text}"
+            yield Tampered(whole.encode(encoding, "xmlcharrefreplace"), "", ("form",))
+
+    def entities_without_an_id(self) -> Iterator[Tampered]:
+        for element in self.elements():
+            if etree.QName(element).localname == "entity":
+                for said, kind in (("", "missing"), ("7", "type"), (None, "missing")):
+                    root, mine = self.copy(element)
+                    if said is None:
+                        del mine.attrib["id"]
+                    else:
+                        mine.set("id", said)
+                    yield self.told(root, f"{ref_of(mine)}/@id", kind, "calculate")
+
     def namespaces_changed(self) -> Iterator[Tampered]:
         for element in self.elements():
             root, mine = self.copy(element)
@@ -272,6 +308,8 @@ class Tamperer:
             root = etree.fromstring(self.xml)
             if root.get(name):
                 root.set(name, "other")
+                yield self.told(root, "", "form")
+                del root.attrib[name]
                 yield self.told(root, "", "form")
 
     def id_taken_away(self) -> Iterator[Tampered]:
@@ -314,6 +352,10 @@ WAYS: tuple[Callable[[Tamperer], Iterator[Tampered]], ...] = (
     Tamperer.strangers_added,
     Tamperer.strangers_in_an_answer,
     Tamperer.nodes_doubled,
+    Tamperer.groups_doubled,
+    Tamperer.texts_split,
+    Tamperer.letters_changed,
+    Tamperer.entities_without_an_id,
     Tamperer.namespaces_changed,
     Tamperer.text_slipped_in,
     Tamperer.another_form,
@@ -350,6 +392,40 @@ def test_every_way_to_tamper_is_tried_on_the_nested_form():
     for way in WAYS:
         tried = [one for entry, done in sent("nested") for one in way(Tamperer(form, entry, done))]
         assert tried, way.__name__
+
+
+MEMBERS = """
+| survey |
+| | type | name | label | relevant | save_to |
+| | integer | age | Age | | |
+| | begin_repeat | member | Member | ${age} > 17 | |
+| | text | called | Name | | called |
+| | end_repeat | | | | |
+| settings |
+| | form_id | version |
+| | members | 1 |
+| entities |
+| | list_name | label |
+| | persons | ${called} |
+"""
+
+
+def test_nobody_is_made_a_member_in_what_was_not_asked():
+    """Blank where it can be blank: what is left says create in an attribute alone."""
+    form = Form.load(compile_xlsform("members.md", MEMBERS.encode()))
+    sent_ = {}
+    for age in ("5", "25"):
+        entry = Entry.start(form, context(random.Random(1)))
+        entry.answer("/data/age", age)
+        sent_[age] = entry.finish().xml
+        assert check(form, sent_[age]) == ()
+    member = re.search(rb"<member>.*</member>", sent_["25"])
+    assert member is not None
+    ghost = sent_["5"].replace(b"</age>", b"</age>" + member[0])
+    assert b"<called />" in ghost
+    assert len(claims(form, ghost)) == 1
+    found = {(one.ref, one.kind) for one in check(form, ghost)}
+    assert ("/data/member[1]/meta/entity/@create", "irrelevant") in found
 
 
 def test_more_than_a_count_that_an_answer_lowered_is_sound():
