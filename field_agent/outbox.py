@@ -13,7 +13,7 @@ from schemas.envelope import CHUNK, TAG
 from schemas.signing import ranges_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 
 STATES = ("pending", "sent", "receipted", "refused", "held")
 
@@ -336,12 +336,12 @@ class Outbox(Belonging):
         )
         return None if row is None else Batch(row[0], _counters(row[1]), row[2], None)
 
-    def open_batches(self) -> list[Batch]:
-        """All batches without a reply, the oldest first: a bundle carries every one of them."""
+    def open_batches(self, *, but: Container[str] = ()) -> list[Batch]:
+        """Batches without a reply, the oldest first: a bundle carries every one of them."""
         rows = self._all(
             "SELECT batch, counters, made_ms FROM batches WHERE reply = '' ORDER BY made_ms, rowid"
         )
-        return [Batch(row[0], _counters(row[1]), row[2], None) for row in rows]
+        return [Batch(row[0], _counters(row[1]), row[2], None) for row in rows if row[0] not in but]
 
     def answer_batch(self, batch: str, reply: Mapping[str, Any]) -> None:
         self._write("UPDATE batches SET reply = ? WHERE batch = ?", (json.dumps(reply), batch))

@@ -93,9 +93,7 @@ def prepare(
 def _batch(
     store: Store, new_id: Callable[[], str], now_ms: int, most: int, but: frozenset[str]
 ) -> tuple[Batch | None, list[bytes]]:
-    for waiting in store.open_batches():
-        if waiting.batch in but:
-            continue
+    for waiting in store.open_batches(but=but):
         try:
             return waiting, store.envelopes(waiting.counters)
         except Missing:

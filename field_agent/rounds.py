@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 BATCH_MIN, BATCH_START, BATCH_MAX = 8 * 1024, 24 * 1024, 1024 * 1024
 PAGE_MIN, PAGE_START, PAGE_MAX = 1024, 64 * 1024, 512 * 1024
 # Where a link cuts is not known before it does, and what was under way is sent again: so no request
-# is much larger than this share of what has got through already.
-_RISK = 8
+# is much larger than this share of what has got through already. On a quick link that was never
+# cut, to send even half of it again would take no time.
+_RISK, _RISK_QUICK = 8, 2
 # A second connection hides a slow link's delays. On a quick one it waits until the first has proved
 # that it carries so much, as both would be cut at the same place. A third keeps a server of many
 # megabytes from waiting for its disk: what came meanwhile shares one commit.
@@ -199,22 +200,32 @@ class Rounds:
             self._store,
             new_id=self._means.new_id,
             now_ms=self._means.now_ms(),
-            most=min(self._batches.size, max(BATCH_START, self._through // _RISK)),
+            most=min(self._batches.size, max(BATCH_START, self._through // self._risk())),
             page=self._pages.size,
             bring=bring,
             but=frozenset(one.batch for one in on_their_way),
             lists=self._lists,
         )
 
+    def _risk(self) -> int:
+        proved = self._through > _PROVED[0] and not any(one.link.cut_at for one in self._lanes)
+        return _RISK_QUICK if proved and not self._slow else _RISK
+
+    @property
+    def _slow(self) -> bool:
+        return bool(self._through) and self._took_s > _SLOW_S
+
     def _ready_lanes(self) -> Iterator[Lane]:
-        slow = bool(self._through) and self._took_s > _SLOW_S
         proved = sum(self._through > one for one in _PROVED)
         if (
             self._means.beside is not None
-            and len(self._lanes) <= (1 if slow else proved)
+            and len(self._lanes) <= (1 if self._slow else proved)
             and self._store.any_pending()
         ):
-            self._lanes.append(Lane(self._means.beside(), self._means.steady_s))
+            beside = self._means.beside()
+            # What one connection learned of the link holds for all.
+            beside.cut_at = self._lanes[0].link.cut_at
+            self._lanes.append(Lane(beside, self._means.steady_s))
         yield from [lane for lane in self._lanes if not lane.busy]
 
     def _answer(self, lane: Lane) -> RoundReply | None:
@@ -229,7 +240,6 @@ class Rounds:
             if error.met:
                 self._smaller(pace, outgoing)
             for other in self._lanes:
-                # What one connection learned of the link holds for all.
                 other.link.cut_at = other.link.cut_at or lane.link.cut_at
             return None
         except Refused as error:

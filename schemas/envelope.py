@@ -43,7 +43,7 @@ import hashlib
 import re
 import struct
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from schemas.frames import MAX_ENVELOPE, MAX_PAYLOAD, canonical, load_json, squeeze, unsqueeze
 from schemas.packing import PACKINGS, PLAIN
@@ -73,6 +73,8 @@ MAX_ATTACHMENTS = 200
 MAX_ATTACHMENT = 2**40
 MAX_ITEM_HEAD = 16 * 1024 * 1024
 
+_BEGINNING = MAGIC + bytes([VERSION])
+_LEAST = 9
 _LENGTHS = struct.Struct(">BI")
 _U16 = struct.Struct(">H")
 _U32 = struct.Struct(">I")
@@ -83,6 +85,7 @@ _SHORT = re.compile(r"[^\x00-\x1f]{0,512}")
 _KEY = re.compile(r"[0-9a-f]{16}", re.ASCII)
 _NONCE = re.compile(r"[0-9a-f]{32}", re.ASCII)
 _HASHES = 64
+_NONE_BEFORE = "00" * 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,6 +197,17 @@ class Envelope:
         return self.prefix + self.body
 
 
+class Outside(NamedTuple):
+    """What taking in asks of a sealed submission. Taking each apart would cost it more than all else."""
+
+    counter: int
+    hash: str
+    prev: str
+    session: str
+    device: str
+    attachments: tuple[Attachment, ...] = ()
+
+
 @dataclass(frozen=True, slots=True)
 class SessionHeader:
     """What anyone may read of a session's opening. `nonce` is 16 random bytes in hex."""
@@ -272,6 +286,28 @@ def parse(data: bytes) -> Envelope:
         data[at:-SIGNATURE_BYTES],
         data[-SIGNATURE_BYTES:],
         envelope_hash(data),
+    )
+
+
+def outside(data: bytes) -> Outside:
+    """Where a sealed submission belongs. Checks all that `parse` checks, and raises as it does."""
+    if _LEAST <= len(data) <= MAX_ENVELOPE and data[:5] == _BEGINNING:
+        at = 9 + int.from_bytes(data[5:9], "big")
+        found = _USUAL.fullmatch(data, 9, at)
+        if found is not None and at + _HASHES + TAG + SIGNATURE_BYTES <= len(data):
+            counter, prev = int(found[1]), data[at : at + 32].hex()
+            if (counter == 1) == (prev == _NONE_BEFORE):
+                return Outside(
+                    counter,
+                    hashlib.sha256(data).hexdigest(),
+                    "" if counter == 1 else prev,
+                    data[at + 32 : at + _HASHES].hex(),
+                    found[2].decode(),
+                )
+    whole = parse(data)
+    header = whole.header
+    return Outside(
+        header.counter, whole.hash, header.prev, header.session, header.device, header.attachments
     )
 
 

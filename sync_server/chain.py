@@ -12,7 +12,7 @@ from sync_server.store.intake_tables import devices, envelopes, epochs
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
-    from schemas.envelope import Envelope
+    from schemas.envelope import Outside
     from sync_server.enrol import Device
     from sync_server.store.engine import Tx
 
@@ -92,16 +92,15 @@ def near(tx: Tx, device: Device, counters: Sequence[int]) -> list[Held]:
     return [Held(*row) for row in found.all()]
 
 
-def misfit(chain: dict[int, tuple[str, str]], envelope: Envelope) -> str:
+def misfit(chain: dict[int, tuple[str, str]], envelope: Outside) -> str:
     """The problem's code if the envelope does not fit into the chain, else "".
 
     `chain` has (hash, prev) by counter of what is no fork, around the envelope's place.
     """
-    header = envelope.header
-    if header.counter in chain:
+    if envelope.counter in chain:
         return "counter-forked"
-    before, after = chain.get(header.counter - 1), chain.get(header.counter + 1)
-    if before and before[0] != header.prev:
+    before, after = chain.get(envelope.counter - 1), chain.get(envelope.counter + 1)
+    if before and before[0] != envelope.prev:
         return "chain-broken"
     if after and after[1] != envelope.hash:
         return "chain-broken"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sqlalchemy import bindparam, insert, select
 
-from schemas.envelope import Envelope, Payload, envelope_hash, parse
+from schemas.envelope import Outside, Payload, envelope_hash, outside
 from schemas.problems import Problem, Refused
 from schemas.signing import held_digest, ranges_of, receipt_bytes, text
 from sync_server import blobs, chain, openings
@@ -55,7 +55,7 @@ class Brought:
 
     batch: str
     digest: str
-    sound: tuple[tuple[bytes, Envelope], ...]
+    sound: tuple[tuple[bytes, Outside], ...]
     """What can be taken in, by counter."""
     refused: tuple[dict[str, Any], ...]
     """What cannot, with its reason."""
@@ -85,31 +85,31 @@ def take_batch(
 
 
 def unpacked(device: Device, batch: str, sealed: Sequence[bytes], *, by: str) -> Brought:
-    """The batch's envelopes, taken apart outside of any transaction."""
+    """The batch's envelopes, looked at outside of any transaction."""
     # A batch is its envelopes: openings come along or not, as the device sees need.
     brought, sealed = openings.set_apart(device, sealed)
     hashes: list[str] = []
     refused: list[dict[str, Any]] = []
-    sound: dict[str, tuple[bytes, Envelope]] = {}
+    sound: dict[str, tuple[bytes, Outside]] = {}
     for number, data in enumerate(sealed, 1):
         counter = 0
         try:
-            envelope = parse(data)
+            envelope = outside(data)
             hashes.append(envelope.hash)
-            counter = envelope.header.counter
-            if envelope.header.device != device.device:
-                raise Refused("envelope-signature", f"it is of device {envelope.header.device}")
+            counter = envelope.counter
+            if envelope.device != device.device:
+                raise Refused("envelope-signature", f"it is of device {envelope.device}")
             sound[envelope.hash] = (data, envelope)
         except Refused as error:
             if len(hashes) < number:
                 hashes.append(envelope_hash(data))
             detail = error.problem.detail or f"envelope {number} of the batch"
             refused.append(_refusal(counter, Problem(error.problem.code, detail), held=False))
-    sessions = {envelope.header.session for _, envelope in sound.values()}
+    sessions = {envelope.session for _, envelope in sound.values()}
     return Brought(
         batch,
         hashlib.sha256("".join(hashes).encode()).hexdigest(),
-        tuple(sorted(sound.values(), key=lambda one: one[1].header.counter)),
+        tuple(sorted(sound.values(), key=lambda one: one[1].counter)),
         tuple(refused),
         {name: data for name, data in brought.items() if name in sessions},
         by,
@@ -118,18 +118,18 @@ def unpacked(device: Device, batch: str, sealed: Sequence[bytes], *, by: str) ->
 
 def _openable(tx: Tx, device: Device, brought: Brought) -> Brought:
     """Without its session's opening nobody could ever open it: no receipt is given for that."""
-    wanted = {envelope.header.session for _, envelope in brought.sound} - set(brought.openings)
+    wanted = {envelope.session for _, envelope in brought.sound} - set(brought.openings)
     lost = wanted - set(openings.held(tx, device, wanted)) if wanted else set()
     if not lost:
         return brought
     told = [
-        _refusal(envelope.header.counter, Problem("session-unknown"), held=False)
+        _refusal(envelope.counter, Problem("session-unknown"), held=False)
         for _, envelope in brought.sound
-        if envelope.header.session in lost
+        if envelope.session in lost
     ]
     return replace(
         brought,
-        sound=tuple(one for one in brought.sound if one[1].header.session not in lost),
+        sound=tuple(one for one in brought.sound if one[1].session not in lost),
         refused=(*brought.refused, *told),
     )
 
@@ -150,7 +150,7 @@ def store_batch(
         return again
     brought = _openable(tx, device, brought)
     openings.keep(tx, device, brought.openings)
-    near = chain.near(tx, device, [one.header.counter for _, one in brought.sound])
+    near = chain.near(tx, device, [one.counter for _, one in brought.sound])
     here = {one.hash for one in near}
     # Around these counters, what the server holds of the device's chain.
     links = {one.counter: (one.hash, one.prev) for one in near if not one.problem}
@@ -161,19 +161,18 @@ def store_batch(
     named: list[dict[str, Any]] = []
     area, name = device.area, device.device
     for data, envelope in brought.sound:
-        header, digest = envelope.header, envelope.hash
+        counter, digest = envelope.counter, envelope.hash
         if digest in here:
             continue
-        counter = header.counter
         # What does not fit into the chain is kept too, for the person who will look at it.
         problem = chain.misfit(links, envelope)
         if not problem:
-            links[counter] = (digest, header.prev)
+            links[counter] = (digest, envelope.prev)
             fresh.append(counter)
-        rows.append((area, name, counter, digest, header.prev, problem, sequence, data))
+        rows.append((area, name, counter, digest, envelope.prev, problem, sequence, data))
         named += [
             {"area": area, "hash": part.hash, "device": name, "counter": counter, "size": part.size}
-            for part in header.attachments
+            for part in envelope.attachments
         ]
     add_all(tx, envelopes, _SEALED, rows)
     chain.raise_held_to(tx, device, standing.held_to, fresh, before)
@@ -236,7 +235,7 @@ def _answer(
     `known` are the hashes of what was here before.
     """
     mine = {envelope.hash for _, envelope in brought.sound}
-    rows = chain.near(tx, device, [envelope.header.counter for _, envelope in brought.sound])
+    rows = chain.near(tx, device, [envelope.counter for _, envelope in brought.sound])
     held = [(one.counter, one.hash) for one in rows if one.hash in mine]
     told = list(brought.refused)
     beside = [one for one in rows if one.problem and one.hash in mine]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import queue
+import sqlite3
 import threading
 import time
 from concurrent.futures import Future
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import chain
@@ -54,6 +55,10 @@ sequences = Table(
 GROUP = 64
 """Works that share one commit at most."""
 TRIES = 12
+_QUIET_S = 0.2
+"""After so long without a work, SQLite's log is folded into the file."""
+_LOG_PAGES = 16_384
+"""A log that is longer is folded at a commit, whoever waits for it: 64 MiB."""
 _AGAIN = {"40001", "40P01", "55P03"}  # serialization failure, deadlock, lock not available
 
 
@@ -92,6 +97,9 @@ class Store:
         self._writer: threading.Thread | None = None
         self._starting = threading.Lock()
         self._closed = False
+        # Of the writer's thread alone.
+        self._own: Connection | None = None
+        self._log_grew = False
 
     def create(self) -> None:
         """Makes the tables that are not there yet. Raises `Unavailable`."""
@@ -156,27 +164,58 @@ class Store:
         return waiting.result()
 
     def _write(self) -> None:
-        while True:
-            first = self._queue.get()
-            if first is None:
-                return
-            group = [first]
-            ended = False
-            while len(group) < GROUP and not self._queue.empty():
-                found = self._queue.get()
-                if found is None:
-                    ended = True
-                    break
-                group.append(found)
-            self._commit(group)
-            if ended:
-                return
+        ended = False
+        while not ended:
+            group, ended = self._gathered()
+            if group:
+                self._commit(group)
+        self._let_go()
+
+    def _gathered(self) -> tuple[list[_Work], bool]:
+        """The works that wait now, and whether they are the last."""
+        group: list[_Work] = []
+        found = self._first()
+        while found is not None:
+            group.append(found)
+            if len(group) == GROUP or self._queue.empty():
+                return group, False
+            found = self._queue.get()
+        return group, True
+
+    def _first(self) -> _Work | None:
+        """The next work. Where none comes for a while, the log is folded into the file meanwhile."""
+        if self._log_grew:
+            try:
+                return self._queue.get(timeout=_QUIET_S)
+            except queue.Empty:
+                self._fold_log()
+        return self._queue.get()
+
+    def _fold_log(self) -> None:
+        self._log_grew = False
+        # Where it cannot be done nothing is lost, and whoever writes next hears of a disk that fails.
+        with suppress(errors.DBAPIError, sqlite3.Error):
+            _pragma(self._kept(), "wal_checkpoint(passive)")
+
+    def _kept(self) -> Connection:
+        """The writer's own connection: what it read of the file stays known from work to work."""
+        if self._own is None:
+            self._own = self.engine.connect()
+            _pragma(self._own, f"wal_autocheckpoint={_LOG_PAGES}")
+        return self._own
+
+    def _let_go(self) -> None:
+        own, self._own = self._own, None
+        if own is not None:
+            own.close()
 
     def _commit(self, group: list[_Work]) -> None:
         said: list[tuple[_Work, Any, BaseException | None]] = []
         alone = len(group) == 1
         try:
-            with self.engine.begin() as tx:
+            tx = self._kept()
+            self._log_grew = True
+            with tx.begin():
                 for one in group:
                     try:
                         # One alone needs no savepoint: what it raises undoes the whole.
@@ -191,6 +230,8 @@ class Store:
             told = _bad_news(error) if isinstance(error, errors.OperationalError) else error
             for one in group:
                 one.done.set_exception(told)
+            # A commit that failed leaves SQLite's transaction open; the pool undoes it.
+            self._let_go()
             return
         # Only now, after the commit, does anyone hear that it is done.
         for one, value, wrong in said:
@@ -360,6 +401,12 @@ def _durable(connection: Any, _record: object) -> None:
         if cursor.execute("show synchronous_commit").fetchone()[0] == "off":
             cursor.execute("set synchronous_commit to on")
     connection.commit()
+
+
+def _pragma(connection: Connection, pragma: str) -> None:
+    """Outside of any transaction, which SQLAlchemy would begin."""
+    driver: Any = connection.connection.driver_connection
+    driver.execute(f"pragma {pragma}").fetchall()
 
 
 def _begin(connection: Connection) -> None:

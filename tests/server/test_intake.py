@@ -143,6 +143,31 @@ def test_the_watch_inspects_what_it_is_woken_for(desk, tablet):
     assert [state for _, _, state, _ in state_of(desk)] == ["checked"] * 3
 
 
+@pytest.mark.parametrize("times", [3, 1_000_000])
+def test_the_watch_lets_whoever_brings_something_go_first_but_not_for_ever(desk, tablet, times):
+    from sync_server.inspection import Watch
+
+    seen: list[str] = []
+
+    def sleep(_) -> None:
+        seen.append(str(state_of(desk)))
+        if len(seen) <= times:
+            watch.wake()
+
+    watch = Watch(desk, report=lambda error: seen.append(repr(error)), sleep=sleep)
+    watch.start()
+    tablet.client = app_of(replace(desk, wake=watch.wake))
+    tablet.round([tablet.seal()], "b1")
+    for _ in range(1000):
+        if "received" not in str(state_of(desk)):
+            break
+        time.sleep(0.01)
+    watch.close()
+    assert [state for _, _, state, _ in state_of(desk)] == ["checked"]
+    waited = [one for one in seen if "received" in one]
+    assert len(waited) == min(times + 1, 10)
+
+
 def test_a_batch_id_with_other_contents_takes_nothing(desk, tablet):
     one, two = tablet.seal(), tablet.seal()
     tablet.round([one], "b1")

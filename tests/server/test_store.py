@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
+import time
+from contextlib import closing, suppress
 from itertools import pairwise
 
 import pytest
@@ -257,13 +260,34 @@ def test_works_handed_in_before_the_end_are_finished(store):
 def test_sqlite_is_set_so_that_a_power_cut_takes_nothing_acknowledged(tmp_path):
     store = open_store(f"sqlite:///{tmp_path / 'r.db'}")
     store.create()
-    said = store.read(
-        lambda tx: [
+
+    def said(tx) -> list[object]:
+        return [
             tx.execute(text(f"pragma {name}")).scalar()
             for name in ("journal_mode", "synchronous", "secure_delete", "temp_store")
         ]
-    )
-    assert said == ["wal", 2, 1, 2]
+
+    assert store.read(said) == store.transaction(said) == ["wal", 2, 1, 2]
+    store.close()
+
+
+def test_the_log_of_sqlite_is_folded_into_the_file_when_nobody_writes(tmp_path):
+    """Not while somebody does: then a commit would wait for it."""
+    file = tmp_path / "r.db"
+    store = open_store(f"sqlite:///{file}")
+    store.create()
+    for number in range(3):
+        store.transaction(lambda tx, n=number: note(tx, f"n{n}"))
+    for _ in range(1000):
+        # Opened so, SQLite reads the file without its log.
+        alone = sqlite3.connect(f"file:{file}?immutable=1", uri=True)
+        # It may be being written, or have no table yet.
+        with closing(alone), suppress(sqlite3.Error):
+            if alone.execute("select count(*) from facts").fetchone() == (3,):
+                break
+        time.sleep(0.01)
+    else:
+        pytest.fail("what was written is still in the log alone")
     store.close()
 
 
