@@ -462,8 +462,9 @@ class Mirror(Entry):
             if len(nodes) != 1 or nodes[0].defn.repeat is not None:
                 return None
             (one,) = nodes
-            # What only shuffles the list is compared as the number that it comes to.
-            found.append((ref_of(one), self._as_object(one) if path in choosing else one.text))
+            # What only shuffles the list is read each time, and blank where it is not relevant.
+            seen = self._as_object(one) if path in choosing else one.relevant and one.text
+            found.append((ref_of(one), seen))
         return tuple(found)
 
     def _as_object(self, node: Cell) -> object:

@@ -71,6 +71,23 @@ def test_a_list_by_a_day_is_worked_out_anew_each_time_that_the_day_is_given():
     assert offered == [[], [], ["n1", "s1"], ["n1", "s1"], []]
 
 
+def test_a_list_is_shuffled_anew_when_the_answer_that_shuffles_it_is_hidden():
+    form = xform(
+        "<a>yes</a><seed>2</seed><region/>",
+        """<bind nodeset="/data/a" type="string"/>
+           <bind nodeset="/data/seed" type="int" relevant="/data/a = 'yes'"/>
+           <bind nodeset="/data/region" type="string"/>""",
+        '<input ref="/data/a"/><input ref="/data/seed"/>'
+        + chooses("/data/region", "randomize(instance('size')/root/item, /data/seed)"),
+        """<instance id="size"><root><item><name>s</name><label>S</label></item>
+           <item><name>m</name><label>M</label></item><item><name>l</name><label>L</label></item>
+           </root></instance>""",
+    )
+    steps = played(form, answer("/data/a", "no"), answer("/data/a", "yes"))
+    offered = ["".join(value for value, _ in step["/data/region"]["choices"]) for step in steps]
+    assert offered == ["mls", "lms", "mls"]
+
+
 def test_what_is_always_read_only_wakes_nobody_in_a_new_instance():
     form = xform(
         "<r jr:template=''><in jr:template=''><q/></in></r><r><in><q/></in></r><all/>",

@@ -24,16 +24,6 @@ _MASKS = (
 )
 
 
-PROPERTIES = {
-    "properties": {
-        where + name: "found"
-        for where in ("", "uri:")
-        for name in ("deviceid", "email", "phonenumber", "simserial", "subscriberid", "username")
-    }
-}
-"""What JavaRosa's validator says for every property of a device, as the options of a case."""
-
-
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One thing on which the engines disagree after a step."""
@@ -80,14 +70,17 @@ def _last_digits(difference: Difference) -> bool:
 
 def _stopped(difference: Difference) -> bool:
     return (
-        difference.what == "set error"
+        difference.what.endswith(" error")
         and difference.ours is None
         and _SEVERAL.match(difference.theirs or "") is not None
     )
 
 
 _SEVERAL = re.compile(
-    r"XPathTypeMismatchException: XPath evaluation: type mismatch \nThis field is repeated: \n\n/"
+    r"(?:XPathTypeMismatchException: |"
+    r"RuntimeException: Error evaluating field '[\w.-]+' \([^)]*\): "
+    r"The problem was located in [^\n]*\n)"
+    r"XPath evaluation: type mismatch \nThis field is repeated: \n\n/"
 )
 
 
@@ -99,8 +92,8 @@ DIALECTS: tuple[Dialect, ...] = (
     ),
     Dialect(
         "JavaRosa stops where several nodes stand for one",
-        "an action outside a repeat that reads an answer inside ends the interview in Collect as soon "
-        "as there are two; here the first one is read, and the answer that was just given is kept",
+        "a path that leads to several answers where one is meant ends the interview in Collect; here "
+        "one of them decides, and the answer that was just given is kept",
         _stopped,
     ),
 )

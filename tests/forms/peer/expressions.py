@@ -125,6 +125,9 @@ class Expressions:
         places = [f"${{{each.name}}}" for each in self.seen(frozenset({"geopoint"}))]
         if places:
             forms.append(f"round(distance(concat({places[0]}, ';', {places[-1]})), 1)")
+        lines = [f"${{{each.name}}}" for each in self.seen(frozenset({"geotrace", "geoshape"}))]
+        if lines:
+            forms += [f"round({luck.choice(['area', 'distance'])}({luck.choice(lines)}), 1)"]
         if self.here():
             forms += ["position(..)"] * 2
         forms += self._over_repeats()
@@ -160,6 +163,7 @@ class Expressions:
             if own:
                 continue
             forms += [f"count(${{{repeat.name}}})"] * 2
+            forms += [f"count(${{{repeat.name}}}[position() {luck.choice('=<>')} 2])"]
             if inner:
                 pick, bound = luck.choice(inner), luck.randint(0, 5)
                 forms += [
@@ -223,9 +227,11 @@ class Expressions:
         several = self.ref(SEVERAL)
         if several:
             forms += [f"selected-at({several}, {luck.randint(0, 2)})", f"join(',', {several})"]
-        pattern = luck.choice(["%Y-%m", "%e/%n/%y", "%d %b %a"])
+        pattern = luck.choice(["%Y-%m", "%e/%n/%y", "%d %b %a", "%m.%d", "%y%%", "%Y %W"])
         forms += self._dated("format-date({}, '" + pattern + "')")
-        forms += self._dated("format-date-time({}, '%Y-%m-%d %H:%M:%S')")
+        clock = luck.choice(["%Y-%m-%d %H:%M:%S", "%h:%M %a", "%H:%M:%S.%3", "%e %b, %H"])
+        forms += self._dated("format-date-time({}, '" + clock + "')")
+        forms += [f"digest({a}, '{luck.choice(['MD5', 'SHA-1', 'SHA-256'])}')"]
         chosen = [each for each in self.seen(CHOSEN) if each.source in LISTS]
         if chosen:
             pick = luck.choice(chosen)
@@ -278,6 +284,10 @@ class Expressions:
             pick = luck.choice(chosen)
             value = luck.choice(LISTS.get(pick.source, ["x"]))
             forms += [f"selected(${{{pick.name}}}, '{value}')", f"${{{pick.name}}} = '{value}'"] * 2
+        place = self.ref(frozenset({"geopoint"}))
+        shape = self.ref(frozenset({"geoshape"}))
+        if place and shape:
+            forms.append(f"geofence({place}, {shape})")
         any_ = self.ref()
         if any_:
             forms += [f"{any_} != ''", f"{any_} = ''"]

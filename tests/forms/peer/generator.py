@@ -16,6 +16,8 @@ from tests.forms.peer.written import (
     Sample,
 )
 
+PLACES = ["1.5 2.5 0 0", "-3.25 36.75 1500 4.5", "1.75 2.25 10 0", "0 0 0 0"]
+CLOCKS = ["00:00:00", "10:20:30", "23:59:00"]
 TEXTS = ["a", "b c", "abc", "Ünï", "7", "10.5", "1,5", "2020-05-06", "x-y", "true", "007", "1e3"]
 KINDS = {
     "text": 4,
@@ -32,11 +34,16 @@ KINDS = {
     "geopoint": 1,
     "note": 2,
     "calculate": 8,
+    "geotrace": 1,
+    "geoshape": 1,
     "acknowledge": 1,
+    "device": 1,
     "cascade": 1,
     "from_repeat": 1,
 }
 """What a row may be, and how often. Some are several rows."""
+ABOUT_THE_DEVICE = {"today": "date", "start": "dateTime", "deviceid": "text", "username": "text"}
+"""What nobody is asked, and as what it is read."""
 OUTCOMES = {"number": 4, "string": 4, "boolean": 3, "moment": 2}
 
 
@@ -66,6 +73,8 @@ class _Maker(Expressions):
                 self.cascade()
             case "from_repeat":
                 self.from_repeat()
+            case "device":
+                self.device()
             case _:
                 self.plain(kind)
 
@@ -79,13 +88,32 @@ class _Maker(Expressions):
             "moment": self.moment,
         }[made]
         row = {"type": "calculate", "name": name, "calculation": work()}
-        changed = self.seen(frozenset({"integer", "text", "select_one", "date"}))
-        if changed and self.chance(0.12):
-            row["trigger"] = f"${{{self.luck.choice(changed).name}}}"
+        if self.chance(0.12):
+            self.triggered(row)
         if self.chance(0.2):
             row["relevant"] = self.boolean(1)
         self.rows.append(row)
         self.asked.append(Question(name, made, self.here(), self.path(name)))
+
+    def triggered(self, row: dict[str, str]) -> bool:
+        """Whether there is something at whose change the row is worked out; now and then two."""
+        changed = self.seen(frozenset({"integer", "text", "select_one", "date"}))
+        if changed:
+            several = self.luck.sample(changed, min(len(changed), 2 if self.chance(0.3) else 1))
+            row["trigger"] = ", ".join(f"${{{each.name}}}" for each in several)
+        return bool(changed)
+
+    def device(self) -> None:
+        """What the device knows by itself: a time, or a property of its own."""
+        if self.here():
+            self.plain("text")
+            return
+        kind = self.luck.choice(list(ABOUT_THE_DEVICE))
+        name = self.fresh("m")
+        self.rows.append({"type": kind, "name": name})
+        # A moment of this second is another one in each engine: nobody reads it.
+        if kind != "start":
+            self.asked.append(Question(name, "about", (), self.path(name)))
 
     def cascade(self) -> None:
         """Region, district, village; the last from a list or from a file."""
@@ -173,6 +201,8 @@ class _Maker(Expressions):
             row["default"] = luck.choice(["abc", "x-y"]) if self.chance(0.5) else self.text(1)
         if kind == "date" and self.chance(0.2):
             row["default"] = luck.choice([*DATES, "today()"])
+        if kind in {"text", "integer"} and "default" not in row and self.chance(0.05):
+            row["default"] = f"${{last-saved#{row['name']}}}"
         if kind == "select_one" and row["type"].split()[-1] in LISTS and self.chance(0.1):
             row["default"] = luck.choice(LISTS[row["type"].split()[-1]])
         work = {
@@ -184,11 +214,7 @@ class _Maker(Expressions):
         }.get(kind)
         if work is None:
             return
-        changed = self.seen(frozenset({"integer", "text", "select_one", "date"}))
-        if changed and self.chance(0.2):
-            row["trigger"] = f"${{{luck.choice(changed).name}}}"
-            row["calculation"] = work(1)
-        elif self.chance(0.1):
+        if (self.chance(0.2) and self.triggered(row)) or self.chance(0.1):
             row["calculation"] = work(1)
 
     def rules(self, kind: str, row: dict[str, str]) -> None:
@@ -214,13 +240,23 @@ class _Maker(Expressions):
                 ]
             row["constraint"] = luck.choice(shapes)
             if self.chance(0.4):
-                row[f"constraint_message::{LANGUAGES[0]}"] = f"Not so {self.ref() or ''}"
+                self.message("constraint_message", row)
         if self.chance(0.2):
             row["required"] = "yes" if self.chance(0.6) else self.boolean(1)
+            if self.chance(0.4):
+                self.message("required_message", row)
         if self.chance(0.05):
             row["read_only"] = "yes" if self.chance(0.5) else self.boolean(0)
         if self.chance(0.05):
             row["hint"] = f"Think of {self.ref() or 'it'}"
+
+    def message(self, heading: str, row: dict[str, str]) -> None:
+        """What is said of a fault, in one language or in all; the peer does not tell it, but the
+        form must open and all else be the same.
+        """
+        spoken = LANGUAGES if self.chance(0.5) else LANGUAGES[:1]
+        for language in spoken:
+            row[f"{heading}::{language}"] = f"Not so {self.ref() or ''}"
 
     def group(self, depth: int, *, repeat: bool) -> None:
         name = self.fresh("r" if repeat else "g")
@@ -231,7 +267,9 @@ class _Maker(Expressions):
         if repeat and self.chance(0.25):
             whole = self.ref(frozenset({"integer"}))
             if whole:
-                row["repeat_count"] = whole if self.chance(0.6) else str(self.luck.randint(1, 3))
+                row["repeat_count"] = self.luck.choice(
+                    [whole, whole, str(self.luck.randint(1, 3)), f"({whole} mod 3) + 1"]
+                )
                 made.counted = True
         self.rows.append(row)
         self.inside.append((name, repeat))
@@ -251,17 +289,24 @@ class _Maker(Expressions):
         else:
             self.question()
 
-    def entity(self) -> str:
-        """The label of the entity that the form creates, with properties of it; mostly none."""
-        outside = [row for row in self.rows if row.get("name") in self._outside()]
-        if not outside or not self.chance(0.12):
-            return ""
-        for row in self.luck.sample(outside, min(2, len(outside))):
+    def entity(self) -> dict[str, str]:
+        """The entity that the form creates, or each instance of a repeat, with properties of it;
+        mostly none.
+        """
+        if not self.chance(0.15):
+            return {}
+        told = [each for each in self.asked if each.kind not in {"note", "about"}]
+        if not told:
+            return {}
+        around = self.luck.choice(told).repeats
+        names = [each.name for each in told if each.repeats == around]
+        rows = [row for row in self.rows if row.get("name") in names]
+        for row in self.luck.sample(rows, min(2, len(rows))):
             row["save_to"] = f"kept_{row['name']}"
-        return f"concat('Thing ', ${{{self.luck.choice(outside)['name']}}})"
-
-    def _outside(self) -> set[str]:
-        return {each.name for each in self.asked if not each.repeats and each.kind != "note"}
+        made = {"label": f"concat('Thing ', ${{{self.luck.choice(names)}}})"}
+        if self.chance(0.3):
+            made["create_if"] = f"${{{self.luck.choice(names)}}} != ''"
+        return made
 
     # Steps ------------------------------------------------------------------------------
 
@@ -281,7 +326,7 @@ class _Maker(Expressions):
             return found
 
         steps: list[dict[str, str]] = []
-        askable = [each for each in self.asked if each.kind not in OUTCOMES]
+        askable = [each for each in self.asked if each.kind not in {*OUTCOMES, "about"}]
         growing = [each for each in self.repeats.values() if not each.counted]
         for _ in range(luck.randint(2, 12)):
             pick = luck.random()
@@ -327,11 +372,17 @@ class _Maker(Expressions):
             case "date":
                 return luck.choice(DATES)
             case "dateTime":
-                return f"{luck.choice(DATES)}T{luck.choice(['00:00:00', '10:20:30', '23:59:00'])}"
+                offset = luck.choice(["", "", ".250+03:00", ".000-05:30", "Z"])
+                return f"{luck.choice(DATES)}T{luck.choice(CLOCKS)}{offset}"
             case "time":
                 return luck.choice(["00:00:00", "06:30:00", "18:45:10"])
             case "geopoint":
-                return luck.choice(["1.5 2.5 0 0", "-3.25 36.75 1500 4.5", "0 0 0 0"])
+                return luck.choice(PLACES)
+            case "geotrace":
+                return "; ".join(luck.sample(PLACES[:3], 2))
+            case "geoshape":
+                around = luck.sample(PLACES[:3], 3)
+                return "; ".join([*around, around[0]])
             case "select_one":
                 return luck.choice(options)
             case "select_multiple":

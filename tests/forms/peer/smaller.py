@@ -24,6 +24,9 @@ def smaller(one: Sample) -> list[Sample]:
         replace(one, steps=one.steps[:at] + one.steps[at + 1 :]) for at in range(len(one.steps))
     ]
     rows = one.form.rows
+    if one.form.entity:
+        unsaved = tuple({key: row[key] for key in row if key != "save_to"} for row in rows)
+        found.append(replace(one, form=replace(one.form, rows=unsaved, entity={})))
     ends = _top_ends(rows)
     for size in (4, 2):
         # Runs of steps and of whole questions and groups first: most of a case is beside the point.

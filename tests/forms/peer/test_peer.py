@@ -12,7 +12,6 @@ import pytest
 from tests.forms.peer import oracle
 from tests.forms.peer.compare import (
     DIALECTS,
-    PROPERTIES,
     Difference,
     differences,
     drawn_by_lot,
@@ -20,6 +19,7 @@ from tests.forms.peer.compare import (
 from tests.forms.peer.generator import sample
 from tests.forms.peer.ours import disagreements, fresh, minimal, shown
 from tests.forms.peer.smaller import smaller
+from tests.forms.peer.written import PROPERTIES
 
 CONFORMANCE = oracle.SHARED / "conformance"
 
@@ -131,11 +131,18 @@ def test_a_listed_dialect_has_a_reason_and_does_not_swallow_everything(dialect: 
 
 def test_only_a_stop_over_several_nodes_is_excused_and_only_where_we_go_on():
     stop = next(each for each in DIALECTS if each.name.startswith("JavaRosa stops"))
-    told = (
-        "XPathTypeMismatchException: XPath evaluation: type mismatch \nThis field is repeated: \n\n"
+    why = (
+        "XPath evaluation: type mismatch \nThis field is repeated: \n\n"
         "/data/r[1]/q[1];/data/r[2]/q[1]\n\nYou may need to use the indexed-repeat() function"
     )
+    told = f"XPathTypeMismatchException: {why}"
+    rule = (
+        "RuntimeException: Error evaluating field 'q9' (/data/r[1]/q9[1]): The problem was located in "
+        "Condition expression for /data/r/q9\n"
+    )
     assert stop.holds(Difference("x", 1, "", "set error", None, told))
+    assert stop.holds(Difference("x", 1, "", "add_repeat error", None, rule + why))
+    assert not stop.holds(Difference("x", 1, "", "set error", None, rule + "no such function"))
     assert not stop.holds(Difference("x", 1, "", "set error", "NoSuchNode: q", told))
     assert not stop.holds(Difference("x", 1, "", "set error", told, None))
     assert not stop.holds(Difference("x", 1, "/data/q", "value", None, told))

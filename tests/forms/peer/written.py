@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any
 
 from forms.xlsform import read_xlsform
 
+PROPERTIES = {
+    "properties": {
+        where + name: "found"
+        for where in ("", "uri:")
+        for name in ("deviceid", "email", "phonenumber", "simserial", "subscriberid", "username")
+    }
+}
+"""What JavaRosa's validator says for every property of a device, as the options of a case."""
 LANGUAGES = ("English (en)", "French (fr)", "Hausa (ha)")
 SPOKEN = {LANGUAGES[0]: "{}", LANGUAGES[1]: "{} en clair", LANGUAGES[2]: "{} a fili"}
 LISTS = {
@@ -42,8 +50,9 @@ HEADINGS = [
     "hint",
     "relevant",
     "constraint",
-    f"constraint_message::{LANGUAGES[0]}",
+    *(f"constraint_message::{language}" for language in LANGUAGES),
     "required",
+    *(f"required_message::{language}" for language in LANGUAGES),
     "read_only",
     "calculation",
     "default",
@@ -95,11 +104,11 @@ def attachments(survey: str) -> dict[str, str]:
 @dataclass(frozen=True)
 class Form:
     """A form as an author writes it: rows of the survey; choices are always the same. `entity`
-    is the label of the entity that it creates, "" where it creates none.
+    is the row of the entity that it creates, blank where it creates none.
     """
 
     rows: tuple[dict[str, str], ...]
-    entity: str = ""
+    entity: dict[str, str] = field(default_factory=dict)
 
     def markdown(self) -> str:
         """The form as the table that pyxform reads."""
@@ -123,9 +132,8 @@ class Form:
             labels = list(named(""))
             lines += _table("choices", ["list_name", "name", *labels, *above], choices)
         if self.entity:
-            lines += _table(
-                "entities", ["list_name", "label"], [{"list_name": "things", "label": self.entity}]
-            )
+            row = {"list_name": "things", **self.entity}
+            lines += _table("entities", list(row), [row])
         settings = {"form_id": "case", "version": "1", "default_language": LANGUAGES[0]}
         lines += _table("settings", list(settings), [settings])
         return "\n".join(lines) + "\n"
@@ -161,5 +169,6 @@ class Sample:
             "attachments": attachments(types),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),
             "tz": "UTC",
+            "options": PROPERTIES,
             "steps": [{"op": "init"}, *self.steps],
         }
