@@ -148,8 +148,13 @@ def test_the_watch_lets_whoever_brings_something_go_first_but_not_for_ever(desk,
     from sync_server.inspection import Watch
 
     seen: list[str] = []
+    begun, go_on = threading.Event(), threading.Event()
 
     def sleep(_) -> None:
+        if not seen:
+            begun.set()
+            go_on.wait(60)
+            tablet.round([tablet.seal()], "b1")
         seen.append(str(state_of(desk)))
         if len(seen) <= times:
             watch.wake()
@@ -157,9 +162,13 @@ def test_the_watch_lets_whoever_brings_something_go_first_but_not_for_ever(desk,
     watch = Watch(desk, report=lambda error: seen.append(repr(error)), sleep=sleep)
     watch.start()
     tablet.client = app_of(replace(desk, wake=watch.wake))
-    tablet.round([tablet.seal()], "b1")
+    for _ in range(3000):
+        if begun.wait(0.01):
+            break
+        watch.wake()
+    go_on.set()
     for _ in range(1000):
-        if "received" not in str(state_of(desk)):
+        if "checked" in str(state_of(desk)):
             break
         time.sleep(0.01)
     watch.close()
