@@ -670,7 +670,8 @@ class Entry:
         """
         places: dict[int, list[Cell]] = {}
         for node in everything(self.root):
-            places.setdefault(node.defn.number, []).append(node)
+            if node.defn.rules:
+                places.setdefault(node.defn.number, []).append(node)
         for rule in self._rules:
             asks = keeps is not None and rule.kind == "calculate"
             for node in places.get(rule.target.number, ()):

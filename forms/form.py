@@ -276,7 +276,6 @@ class Form:
     def _add_meta(self, reader: Reader) -> None:
         """meta/instanceID and meta/deprecatedID are known everywhere, used only where needed."""
         meta = self.root.by_name.get("meta")
-        number = len(reader.by_path)
         fresh = meta is None
         if meta is None:
             meta = Definition(
@@ -284,21 +283,22 @@ class Form:
                 self.root,
                 namespace=OPENROSA,
                 prefix="orx",
-                number=number,
+                number=reader.count,
             )
+            reader.count += 1
             self.root.by_name["meta"] = meta
             reader.by_path[meta.path] = meta
         for name in ("instanceID", "deprecatedID"):
             if name in meta.by_name:
                 continue
-            number += 1
             made = Definition(
                 (*meta.path, name),
                 meta,
                 namespace=OPENROSA if fresh else meta.namespace,
                 prefix="orx" if fresh else meta.prefix,
-                number=number,
+                number=reader.count,
             )
+            reader.count += 1
             meta.by_name[name] = made
             meta.children.append(made)
             reader.by_path[made.path] = made

@@ -281,7 +281,8 @@ class Reader:
         self.repeats = {
             one.path: one for top in self.controls for one in top.within() if one.kind == "repeat"
         }
-        self._count = 0
+        self.count = 0
+        """How many nodes are known: each has its own number, those of the meta group too."""
         self._texts: list[Seed] = []
         # Counted first: each becomes a node with all that a node can have.
         if sum(1 for _ in self.data.iter()) > NODES_MAX:
@@ -313,9 +314,9 @@ class Reader:
             parent,
             namespace=tag[1:].partition("}")[0] if tag.startswith("{") else "",
             prefix=element.prefix or "",
-            number=self._count,
+            number=self.count,
         )
-        self._count += 1
+        self.count += 1
         self.by_path[path] = self.by_ref[made.ref] = made
         if parent is not None:
             parent.children.append(made)
@@ -352,10 +353,10 @@ class Reader:
 
     def _attribute_of(self, owner: Definition, path: Path, uri: str, prefix: str) -> Definition:
         made = Definition(
-            path, owner, namespace=uri, prefix=prefix, number=self._count, is_attribute=True
+            path, owner, namespace=uri, prefix=prefix, number=self.count, is_attribute=True
         )
         made.repeats_above = owner.repeats_above
-        self._count += 1
+        self.count += 1
         owner.attributes[made.name] = made
         self.by_path[path] = self.by_ref[made.ref] = made
         return made

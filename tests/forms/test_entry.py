@@ -149,6 +149,25 @@ def test_a_correction_names_what_it_replaces(household: Form):
     assert check(household, corrected.xml) == ()
 
 
+@pytest.mark.parametrize("dialect", ["collect", "webforms"])
+def test_a_rule_about_an_attribute_that_the_data_lacks_leaves_the_ids_of_submissions_alone(
+    dialect: str,
+):
+    """Such attributes had the numbers of the nodes in meta, and their rules were applied there."""
+    binds = "".join(f'<bind nodeset="/data/a/@n{n}" calculate="\'{n}\'"/>' for n in range(6))
+    xml = (
+        '<h:html xmlns="http://www.w3.org/2002/xforms" xmlns:h="http://www.w3.org/1999/xhtml">'
+        '<h:head><h:title>T</h:title><model><instance><data id="t"><a/></data></instance>'
+        f'{binds}</model></h:head><h:body><input ref="/data/a"><label>A</label></input></h:body>'
+        "</h:html>"
+    )
+    one = Form.load(xml, dialect=dialect)
+    assert len({question.number for question in one.questions}) == len(one.questions)
+    sent = Entry.start(one, context()).finish().xml.decode()
+    assert 'n0="0"' in sent
+    assert "instanceID>uuid:" in sent
+
+
 def test_what_is_nowhere_cannot_be_answered(household: Form):
     entry = begun(household)
     for ref in ("/data/nobody", "/other/consent", "/data/hh/member[9]/name", "/data/hh/member/age"):
