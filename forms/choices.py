@@ -56,13 +56,13 @@ def offered(entry: Entry, node: Cell) -> list[Choice]:
 
 
 def browser_takes(entry: Entry, node: Cell, text: str) -> str:
-    """The answer as Web Forms keeps it: several choices in the order of the list, a rank of all of
-    them, a number within the range. Raises Unranked.
+    """The answer as Web Forms keeps it: what is offered now, several in the order of the list, a
+    rank of all of them, a number within the range. Raises Unranked.
     """
     definition = node.defn
-    if definition.select == "select":
-        order = {one.value: number for number, one in enumerate(offered(entry, node))}
-        return " ".join(sorted(text.split(), key=lambda one: order.get(one, len(order))))
+    if definition.select in {"select", "select1"}:
+        chosen = {text} if definition.select == "select1" else set(text.split())
+        return " ".join(one for one in dict.fromkeys(_in_turn(entry, node)) if one in chosen)
     if definition.select == "rank":
         missing = [one for one in _in_turn(entry, node) if one not in text.split()]
         if missing:

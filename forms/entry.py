@@ -277,6 +277,8 @@ class Entry:
         self._heap.clear()
         self._pending.clear()
         self._settle_all()
+        if first and self.dialect.webforms:
+            self._over_constants()
         self._forget()
         self.look()
         self._after()
@@ -751,7 +753,7 @@ class Entry:
             waiting = [*of_model, *repeat.actions]
         for action in waiting:
             if "odk-new-repeat" in action.events or "jr-insert" in action.events:
-                self._act(action, made)
+                self._act(action, made, event="odk-new-repeat")
         self._deep -= 1
 
     def _comes_last(self, parent: Cell) -> bool:
@@ -787,9 +789,7 @@ class Entry:
             assert control is not None
             assert control.count is not None
             for parent in below(self.root, definition.path[1:-1]):
-                if not parent.relevant:
-                    continue
-                if definition.relevant is not None and not self._would_be(definition, parent):
+                if not self.dialect.webforms and not self._wanted(definition, parent):
                     continue
                 have = len(parent.kids.get(definition.name, ()))
                 number = self._count(control, parent, definition)
@@ -806,6 +806,12 @@ class Entry:
                     self._run()
                     made = True
         return made
+
+    def _wanted(self, definition: Definition, parent: Cell) -> bool:
+        """In Collect only what is shown gets the instances that its count asks for."""
+        if not parent.relevant:
+            return False
+        return definition.relevant is None or self._would_be(definition, parent)
 
     def _would_be(self, definition: Definition, parent: Cell) -> bool:
         assert definition.relevant is not None
@@ -912,14 +918,26 @@ class Entry:
             if event not in action.events:
                 continue
             if action.source is None:
-                self._act(action, self.root)
+                self._act(action, self.root, event=event)
                 continue
             control = action.source
             path = control.path if control.kind in {"group", "repeat"} else control.path[:-1]
             for context in below(self.root, path[1:]):
-                self._act(action, context)
+                self._act(action, context, event=event)
+
+    def _over_constants(self) -> None:
+        """In Web Forms a calculation that reads nothing is done once, and before the actions."""
+        for action in self.form.actions:
+            work = self.form.by_path[action.target].calculate
+            constant = work is not None and not work.reads and not work.crosses
+            if constant and action.source is None and "odk-instance-first-load" in action.events:
+                self._act(action, self.root)
+        self._run()
 
     def _changed_by_hand(self, node: Cell) -> None:
+        if self.dialect.webforms and not node.relevant:
+            # Its value reads as blank there, before as after.
+            return
         control = node.defn.control
         if control is None or not control.actions or self._deep > _ROUNDS_MAX:
             return
@@ -929,7 +947,17 @@ class Entry:
                 self._act(action, node)
         self._deep -= 1
 
-    def _act(self, action: Action, context: Cell) -> None:
+    def _shown(self, node: Cell) -> bool:
+        """Whether it is relevant as things stand, though nothing of what waits is worked out."""
+        here: Cell | None = node
+        while here is not None:
+            rule = here.defn.relevant
+            if rule is not None and not rule.boolean(here, self):
+                return False
+            here = here.parent  # type: ignore[assignment]
+        return True
+
+    def _act(self, action: Action, context: Cell, *, event: str = "") -> None:
         definition = self.form.by_path[action.target]
         climb, names = self._route(context.defn, definition)
         here = context
@@ -948,6 +976,9 @@ class Entry:
                 f"{definition.ref} has {len(nodes)} instances: an action must say which one it sets"
             )
         node = nodes[0]
+        if event and self.dialect.webforms and not self._shown(node):
+            # What is hidden when an entry or instance begins is not set there.
+            return
         if action.kind == "setgeopoint":
             text = property_named(self.context, "location")
         elif action.kind == "recordaudio":

@@ -54,6 +54,8 @@ def plant(form: Form, root: Element, strange: Strange | None = None) -> Cell:
             remove(other)  # type: ignore[arg-type]
     if form.root.seed is not None:
         _completed(made, form.root.seed, strange)
+        if form.dialect.webforms and strange is None:
+            _only_written(made, root)
     return made
 
 
@@ -156,6 +158,19 @@ def _completed(node: Cell, seed: Seed, strange: Strange | None) -> None:
         if inner.repeat is not None and inner.template is not None:
             for one in node.kids.get(inner.name, ()):
                 _completed(one, inner.template, strange)  # type: ignore[arg-type]
+
+
+def _only_written(node: Cell, element: Element | None) -> None:
+    """In Web Forms what is read back has the instances of repeats that are written, and no first
+    ones from the form where a group around them was left out.
+    """
+    written = {local(kid): kid for kid in kids(element)} if element is not None else {}
+    for kid in list(node.children):
+        assert isinstance(kid, Cell)
+        if kid.defn.repeat is not None and kid.name not in written:
+            remove(kid)
+        elif kid.children and kid.defn.repeat is None:
+            _only_written(kid, written.get(kid.name))
 
 
 def _hidden(node: Cell) -> None:

@@ -274,7 +274,7 @@ class Conversions:
 
     def number_text(self, number: float) -> str:
         if number != number:  # noqa: PLR0124 - NaN
-            return "NaN"
+            return "NaN" if self.plain or self.java else ""
         if math.isinf(number):
             return "Infinity" if number > 0 else "-Infinity"
         if self.java:

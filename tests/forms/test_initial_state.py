@@ -11,7 +11,8 @@ import pytest
 
 from forms.replay import replay
 from tests.forms.corpus import cases
-from tests.forms.peer.compare import PROPERTIES, drawn_by_lot, unlisted
+from tests.forms.peer.compare import drawn_by_lot, unlisted
+from tests.forms.peer.written import PROPERTIES
 
 # JavaRosa was recorded then and there, on a device all of whose properties are "found".
 DEVICE: dict[str, Any] = {

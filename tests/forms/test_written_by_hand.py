@@ -7,10 +7,12 @@ from typing import Any
 
 import pytest
 
-from forms import BrokenForm, Form
+from forms import BrokenForm, Entry, Form
 from forms.dialect import COLLECT, WEBFORMS
+from forms.instance import Cell
 from forms.replay import replay
 from tests.forms.test_dialects import entry, value, xform
+from tests.forms.test_entry import context
 
 ASKED = '<input ref="/data/{}"><label>{}</label></input>'
 
@@ -148,3 +150,90 @@ def test_what_is_no_place_is_said_to_be_none(place: str):
 def test_a_text_that_was_encoded_from_no_text_shows_so():
     form = xform("<a/>", '<bind nodeset="/data/a" calculate="base64-decode(\'2002\')"/>', "")
     assert value(entry(form, COLLECT.name), "/data/a") == "\ufffdM6"
+
+
+# What Web Forms itself comes to, asked side by side (`python -m tests.campaigns webforms`).
+
+
+def browsed(form: str, *answers: tuple[str, str]) -> dict[str, str]:
+    """The values after the answers in the dialect `webforms`."""
+    opened = entry(form, WEBFORMS.name)
+    for ref, said in answers:
+        opened.answer(f"/data/{ref}", said)
+    kids = [kid for kid in opened.root.children if isinstance(kid, Cell) and kid.name != "meta"]
+    return {kid.name: kid.text for kid in kids}
+
+
+def test_to_a_browser_no_number_is_written_as_nothing():
+    expressions = ("string(number('y'))", "concat('x', number('y'))", "'NaN'", "date(number('y'))")
+    binds = "".join(
+        f'<bind nodeset="/data/{name}" calculate="{one}"/>'
+        for name, one in zip("abcd", expressions, strict=True)
+    )
+    found = browsed(xform("<a/><b/><c/><d/>", binds, ""))
+    assert found == {"a": "", "b": "x", "c": "NaN", "d": "Invalid Date"}
+
+
+@pytest.mark.parametrize(
+    ("place", "kept"),
+    [("0 0 0 0", ""), ("0 0 5 5", ""), ("0 0.05", "0.0 0.05"), ("0 1", "0.0 1.0")],
+)
+def test_to_a_browser_a_place_at_nought_degrees_both_ways_was_never_recorded(place: str, kept: str):
+    form = xform("<a/>", '<bind nodeset="/data/a" type="geopoint"/>', asked("a"))
+    assert browsed(form, ("a", place)) == {"a": kept}
+
+
+def test_a_browser_takes_only_what_is_offered():
+    form = xform("<a/><b/>", "", chosen("select1", "a", "x", "y") + chosen("select", "b", "x", "y"))
+    assert browsed(form, ("a", "zz"), ("b", "y zz x")) == {"a": "", "b": "x y"}
+
+
+def test_to_a_browser_an_action_goes_over_a_calculation_that_reads_nothing():
+    first = '<setvalue event="odk-instance-first-load" ref="/data/a" value="0"/>'
+    for work, kept in (("2", "0"), ("/data/b + 1", "4")):
+        calculated = f'<bind nodeset="/data/a" calculate="{work}"/>'
+        form = xform("<a/><b>3</b>", calculated + first, asked("a", "b"))
+        assert browsed(form)["a"] == kept
+
+
+def test_to_a_browser_the_answer_to_a_hidden_question_changes_nothing():
+    changed = '<setvalue event="xforms-value-changed" ref="/data/b">set</setvalue>'
+    form = xform(
+        "<a/><b/>",
+        '<bind nodeset="/data/a" relevant="false()"/>',
+        f'<input ref="/data/a"><label>a</label>{changed}</input>',
+    )
+    assert browsed(form, ("a", "1"))["b"] == ""
+
+
+def test_to_a_browser_a_hidden_group_that_is_read_back_has_no_instances():
+    form = xform(
+        "<a>no</a><g><r><b/></r></g>",
+        '<bind nodeset="/data/g" relevant="/data/a = \'yes\'"/>',
+        f'{asked("a")}<group ref="/data/g"><repeat nodeset="/data/g/r">{asked("g/r/b")}</repeat></group>',
+    )
+    for dialect, there in ((COLLECT, True), (WEBFORMS, False)):
+        loaded = Form.load(form, {}, dialect.name)
+        first = Entry.start(loaded, context())
+        again = Entry.resume(loaded, first.xml(), context())
+        assert ("r" in again.find("/data/g").kids) is there
+
+
+def test_to_a_browser_a_count_asks_for_instances_that_are_hidden_too():
+    form = xform(
+        "<n>2</n><r><a/></r>",
+        '<bind nodeset="/data/r" relevant="false()"/>',
+        f'<repeat nodeset="/data/r" jr:count="/data/n">{asked("r/a")}</repeat>',
+    )
+    for dialect, number in ((COLLECT, 1), (WEBFORMS, 2)):
+        assert len(entry(form, dialect.name).root.kids["r"]) == number
+
+
+def test_to_a_browser_what_is_hidden_when_an_entry_begins_is_not_set():
+    first = '<setvalue event="odk-instance-first-load" ref="/data/b">set</setvalue>'
+    hidden = '<bind nodeset="/data/b" relevant="/data/a = \'yes\'"/>'
+    form = xform("<a/><b/>", hidden + first, asked("a", "b"))
+    assert browsed(form, ("a", "yes"))["b"] == ""
+    kept = entry(form, COLLECT.name)
+    kept.answer("/data/a", "yes")
+    assert value(kept, "/data/b") == "set"

@@ -127,12 +127,15 @@ NO_DATE = _NoDate("Invalid Date")
 def _browser_date(compiler: Compiler, expr: Expr, where: Where) -> Code:
     """The browser's engine keeps the time of day, and leaves midnight out."""
     moment = _moment(compiler, expr, where)
-    given = compiler.conversions.string(compiler.compile(expr, where))
+    code = compiler.compile(expr, where)
+    given = compiler.conversions.string(code)
 
     def told(node: Node, frame: Frame) -> str:
         found = moment(node, frame)
         if found is None:
-            return NO_DATE if given(node, frame) else ""
+            # No number is written as nothing, but is no blank.
+            counted = isinstance(code.run(node, frame), float)
+            return NO_DATE if counted or given(node, frame) else ""
         return stamped(found, WEBFORMS) if found.time() != MIDNIGHT else found.date().isoformat()
 
     return Code("s", told)

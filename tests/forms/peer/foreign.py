@@ -14,7 +14,7 @@ from forms.instance import ref_of
 from forms.problems import BrokenForm
 from forms.replay import Run, run_of
 from forms.xlsform import read_xlsform
-from tests.forms.peer.compare import PROPERTIES
+from tests.forms.peer.written import PROPERTIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

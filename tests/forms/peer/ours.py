@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from forms.problems import BrokenForm
@@ -10,10 +11,11 @@ from tests.forms.peer import oracle
 from tests.forms.peer.compare import Difference, unlisted
 from tests.forms.peer.generator import sample
 from tests.forms.peer.smaller import smaller
-from tests.forms.peer.written import Sample
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from tests.forms.peer.written import Sample
 
     Ask = Callable[[list[dict[str, Any]]], list[dict[str, Any]]]
 
@@ -78,19 +80,19 @@ def _case(one: Sample) -> dict[str, Any] | None:
         return None
 
 
-def minimal(one: Sample, *, rounds: int = 60) -> tuple[Sample, list[Difference]]:
+def minimal(
+    one: Sample, ask: Ask = oracle.replay, *, rounds: int = 60
+) -> tuple[Sample, list[Difference]]:
     """The smallest case that still differs in the same thing, and how it differs."""
-    found, _, _ = disagreements([one.case()])
+    found, _, _ = disagreements([one.case()], ask)
     first = found[one.id][0].what
     differs = found[one.id]
     for _ in range(rounds):
-        numbered = [
-            Sample(f"{number}", each.form, each.steps) for number, each in enumerate(smaller(one))
-        ]
+        numbered = [replace(each, id=f"{number}") for number, each in enumerate(smaller(one))]
         cases = [case for each in numbered if (case := _case(each)) is not None]
         if not cases:
             break
-        found, _, _ = disagreements(cases)
+        found, _, _ = disagreements(cases, ask)
         next_one = min(
             (each for each in numbered if any(d.what == first for d in found.get(each.id, ()))),
             key=lambda each: len(each.steps) * 3 + sum(map(len, each.form.rows)),

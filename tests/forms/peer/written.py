@@ -157,6 +157,7 @@ class Sample:
     id: str
     form: Form
     steps: tuple[dict[str, str], ...]
+    dialect: str = "collect"
 
     def case(self) -> dict[str, Any]:
         """The case as both engines read it. Both stand in the present day: JavaRosa knows no
@@ -165,6 +166,7 @@ class Sample:
         types = " ".join(" ".join(row.values()) for row in self.form.rows)
         return {
             "id": self.id,
+            "dialect": self.dialect,
             "form": self.form.xform,
             "attachments": attachments(types),
             "at": datetime.now(UTC).isoformat(timespec="seconds"),

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from forms.replay import replay
 from forms.xlsform import compile_xlsform
-from tests.forms.peer.compare import PROPERTIES, masked
+from tests.forms.peer.compare import masked
+from tests.forms.peer.written import PROPERTIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
