@@ -59,6 +59,8 @@ FaultKind = Literal[
 ]
 STEPS_MAX = 5_000_000
 """What all expressions that follow from one act may look at together."""
+SHOWN_MAX = 1_000_000
+"""Characters of answers that one text shows."""
 INSTANCES_MAX = 10_000
 INSTANCE_STEPS = 250
 """What a new instance of a repeat costs: an act makes 20,000, however repeats are nested."""
@@ -119,6 +121,11 @@ class State:
     constraint_message: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
     depth: int = 0
+
+
+def _instances(number: float) -> int:
+    """A count as instances; what is no number asks for none, and one without end for too many."""
+    return 0 if math.isnan(number) else int(max(min(number, 1e9), 0))
 
 
 class NoSuchNode(KeyError):
@@ -394,9 +401,14 @@ class Entry:
         if at is None:
             return ""
         self._chosen_at(at)
-        for choice in offered(self, at):
-            if choice.value == value:
-                return choice.label
+        try:
+            for choice in offered(self, at):
+                if choice.value == value:
+                    return choice.label
+        except RecursionError:
+            raise TooCostly(
+                f"the choices of {definition.ref} hang on their own names, without an end"
+            ) from None
         return ""
 
     def _chosen_at(self, node: Cell) -> None:
@@ -825,7 +837,7 @@ class Entry:
             # Collect reads the node itself, relevant or not.
             found = self._nearest(parent, self.form.by_path[control.count_path])
             number = plain_float(found.text) if found is not None else 0.0
-            return max(int(number), 0) if number < 1e9 else 0
+            return _instances(number)
         instances = parent.kids.get(definition.name)
         here: Node = instances[0] if instances else Cell(definition, "", parent)
         for _ in range(len(definition.path) - len(control.count_at)):
@@ -834,7 +846,7 @@ class Entry:
         if number != number:  # noqa: PLR0124 - NaN
             # A blank count changes nothing; a form begins with none, whatever it is written with.
             return len(instances or ()) if self._begun else 0
-        return max(int(number), 0) if number < 1e9 else 0
+        return _instances(number)
 
     def _fewer(self, parent: Cell, definition: Definition, number: int) -> None:
         """Web Forms takes away what the count no longer asks for, last first."""
@@ -1118,15 +1130,20 @@ class Entry:
         if len(parts) == 1 and isinstance(parts[0], str):
             return parts[0]
         at = node.defn.path
+        woven: list[str] = []
+        size = 0
         try:
-            return "".join(
-                part
-                if isinstance(part, str)
-                else self._told_of(self.form.output(part.expression, at), node)
-                for part in parts
-            )
+            for part in parts:
+                if not isinstance(part, str):
+                    woven.append(self._told_of(self.form.output(part.expression, at), node))
+                    size += len(woven[-1])
+                    if size > SHOWN_MAX:
+                        raise TooCostly(f"a text shows more than {SHOWN_MAX:,} characters")
+                else:
+                    woven.append(part)
         except RecursionError:
             raise TooCostly("a text of the form shows itself, without an end") from None
+        return "".join(woven)
 
     def _told_of(self, output: Compiled, node: Cell) -> str:
         """What stands for a value in a text; no number is nothing in Web Forms."""

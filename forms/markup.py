@@ -19,6 +19,7 @@ ELEMENTS_MAX = 1_000_000
 ATTRIBUTES_MAX = 5_000
 _LONG = 20_000
 """How many bytes a tag has at least that has too many attributes: `a=""` and a blank for each."""
+_QUOTED = re.compile(rb"\"[^\"]*\"|'[^']*'")
 _LONG_TAG = re.compile(rb"<[^<]{%d,}" % _LONG)
 _LEAST = len(b"<a/>")
 """How few bytes an element can have."""
@@ -56,8 +57,9 @@ def parse(
     if len(data) > _LEAST * elements_max and data.count(b"<") - data.count(b"</") > elements_max:
         raise BadMarkup(f"{what} has more than {elements_max:,} elements")
     for tag in _LONG_TAG.finditer(data) if _may_be_long(data) else ():
-        # libxml2 compares each attribute of an element with all before it.
-        if tag[0].count(b"=") > ATTRIBUTES_MAX:
+        # libxml2 compares each attribute of an element with all before it. What is in quotation
+        # marks, or behind the tag, is no attribute, but an expression or an answer.
+        if _QUOTED.sub(b"", tag[0]).partition(b">")[0].count(b"=") > ATTRIBUTES_MAX:
             raise BadMarkup(f"{what} has an element of more than {ATTRIBUTES_MAX:,} attributes")
     try:
         root = etree.fromstring(data, _PARSER)

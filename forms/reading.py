@@ -285,8 +285,8 @@ class Reader:
         """How many nodes are known: each has its own number, those of the meta group too."""
         self._texts: list[Seed] = []
         # Counted first: each becomes a node with all that a node can have.
-        if sum(1 for _ in self.data.iter()) > NODES_MAX:
-            reason = f"its data has more than {NODES_MAX:,} nodes"
+        if sum(1 + len(one.attrib) for one in self.data.iter()) > NODES_MAX:
+            reason = f"its data has more than {NODES_MAX:,} nodes, attributes included"
             raise BrokenForm((Problem("", None, "", reason),))
         seed = self._node(self.data, self.top, None)
         root = seed.definition

@@ -24,9 +24,11 @@ class Term:
     parts: tuple[Term, ...] = ()
 
     def walk(self) -> Iterator[Term]:
-        yield self
-        for part in self.parts:
-            yield from part.walk()
+        waiting = [self]
+        while waiting:
+            term = waiting.pop()
+            yield term
+            waiting.extend(reversed(term.parts))
 
 
 class _Unreadable(Exception):
@@ -41,6 +43,8 @@ _TOKEN = re.compile(
 _BINDING = {"or": 1, "and": 2, "=": 3, "!=": 3, "<": 4, "<=": 4, ">": 4, ">=": 4}
 _BINDING |= {"+": 5, "-": 5, "*": 6, "div": 6, "mod": 6, "|": 8}
 _DEPTH_MAX = 60
+_CHAIN_MAX = 300
+"""As many operators follow one another in an expression that is read."""
 
 
 class _Reader:
@@ -83,13 +87,14 @@ class _Reader:
             left = Term("op", "negative", (self.expression(7, depth + 1),))
         else:
             left = self.operand(depth)
-        while True:
+        for _ in range(_CHAIN_MAX):
             kind, text = self.peek()
             strength = _BINDING.get(text, 0) if kind in {"op", "name"} else 0
             if strength <= binding:
                 return left
             self.take()
             left = Term("op", text, (left, self.expression(strength, depth + 1)))
+        raise _Unreadable("too long a chain")
 
     def operand(self, depth: int) -> Term:
         kind, text = self.take()

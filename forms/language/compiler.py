@@ -468,6 +468,8 @@ class Compiler:
                     return False
                 value = other_value(node, frame)
                 if isinstance(value, list):
+                    if len(found) > 1 and len(value) > 1:
+                        frame.spend(len(found) * len(value))
                     limits = _numbers(conversions, value, frame)
                     return any(compare(number_of(one, frame), to) for one in found for to in limits)
                 limit = value if value.__class__ is float else to_number(value, frame)
@@ -479,11 +481,10 @@ class Compiler:
 
         def any_values(node: Node, frame: Frame) -> bool:
             first, second = one_value(node, frame), other_value(node, frame)
-            return any(
-                compare(a, b)
-                for a in _numbers(conversions, first, frame)
-                for b in _numbers(conversions, second, frame)
-            )
+            ones, others = _numbers(conversions, first, frame), _numbers(conversions, second, frame)
+            if len(ones) > 1 and len(others) > 1:
+                frame.spend(len(ones) * len(others))
+            return any(compare(a, b) for a in ones for b in others)
 
         return Code("b", any_values)
 
@@ -1265,7 +1266,12 @@ def compile_expression(
 def _program(text: str, at: Where, scope: Scope, pinned: int) -> Program:
     ast = parse(text)
     compiler = Compiler(text, at, scope, pinned)
-    code = compiler.compile(ast, at if scope.dialect != "xpath" else None)
+    try:
+        code = compiler.compile(ast, at if scope.dialect != "xpath" else None)
+    except RecursionError:
+        raise BadExpression(
+            text, 0, "too many operators follow one another: cut it into several calculations"
+        ) from None
     program = Program(ast, code, compiler)
     if scope.dialect != "xpath" and not compiler.fixed and len(scope.programs) < PROGRAMS_MAX:
         scope.programs[text] = program

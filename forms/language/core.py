@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     Value = str | float | bool | list[Node]
 
 STEPS_MAX = 1_000_000
+LONG = 4_096
+"""Characters from which a text costs steps whenever a function goes through it."""
+LETTERS_OF_A_STEP = 64
+DIGITS_MAX = 4_096
+"""A text of more characters is read as no number: the longest double has a quarter of them."""
 NAN = math.nan
 
 
@@ -73,6 +78,12 @@ class Frame:
         if self.left < 0:
             raise TooCostly(f"the expression takes more than {STEPS_MAX:,} steps")
         self.env.spend(steps)
+
+    def read(self, text: str, times: int = 1) -> str:
+        """The text, paid for by its length where it is long."""
+        if len(text) > LONG:
+            self.spend(times * len(text) // LETTERS_OF_A_STEP)
+        return text
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +238,7 @@ class Conversions:
     def parse_number(self, text: str) -> float:
         """XPath's number(); the browser's engine also reads 1e5, Collect a comma as a point."""
         # Python reads what is none to XPath: "1_0", "inf", "nan", "1e5" (Java reads that one).
-        if text.isascii():
+        if len(text) <= DIGITS_MAX and text.isascii():
             if _digits(text) or (_LOOSE if self.dialect == "webforms" else _PLAIN).fullmatch(text):
                 return float(text)
             if self.java and "," in text:
@@ -239,7 +250,7 @@ class Conversions:
     @staticmethod
     def parse_stored(text: str) -> float:
         """The number that a typed node holds, also as Java writes the large and the small."""
-        if text.isascii() and (_digits(text) or _LOOSE.fullmatch(text)):
+        if len(text) <= DIGITS_MAX and text.isascii() and (_digits(text) or _LOOSE.fullmatch(text)):
             return float(text)
         return {"Infinity": math.inf, "-Infinity": -math.inf}.get(text, NAN)
 

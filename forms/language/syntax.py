@@ -260,8 +260,12 @@ class _Reader:
             self.depth -= 1
             return Negative(operand)
         left = self.path()
+        joined = 0
         while self.tokens[self.at] == "|":
             self.at += 1
+            joined += 1
+            if joined > DEPTH_MAX:
+                raise self.fail(f"more than {DEPTH_MAX} paths are put together by |")
             left = Binary("|", left, self.path())
         return left
 

@@ -135,18 +135,17 @@ def blank_in_arithmetic(desk: Desk) -> Iterator[Finding]:
         if use.heading != "calculation":
             continue
         blank: dict[str, Asked] = {}
-        for term in use.term.walk():
-            if term.kind == "op" and term.name in {"+", "-"} and _sums(desk, term):
-                for part in term.parts:
-                    asked = desk.question(part)
-                    if (
-                        asked is not None
-                        and asked.numeric
-                        and asked.optional
-                        and not _same_conditions_and_required(asked, use.asked)
-                        and asked.name not in use.asked.row["relevant"]
-                    ):
-                        blank[asked.name] = asked
+        for leaves in _sums(desk, use.term):
+            for part in leaves:
+                asked = desk.question(part)
+                if (
+                    asked is not None
+                    and asked.numeric
+                    and asked.optional
+                    and not _same_conditions_and_required(asked, use.asked)
+                    and asked.name not in use.asked.row["relevant"]
+                ):
+                    blank[asked.name] = asked
         if blank:
             names = ", ".join(f"${{{name}}}" for name in blank)
             yield at(
@@ -158,10 +157,28 @@ def blank_in_arithmetic(desk: Desk) -> Iterator[Finding]:
             )
 
 
-def _sums(desk: Desk, term: Term) -> bool:
-    """Whether it adds several questions up: one alone is meant to be blank while it is blank."""
-    asked = (desk.question(part) for part in term.walk())
-    return len({each.name for each in asked if each is not None and not each.worked_out}) > 1
+_ADDS = frozenset({"+", "-"})
+
+
+def _sums(desk: Desk, whole: Term) -> Iterator[list[Term]]:
+    """What is added up, of each sum of several questions: one alone is meant to be blank while it is
+    blank.
+    """
+    adds = [term for term in whole.walk() if term.kind == "op" and term.name in _ADDS]
+    inner = {id(part) for term in adds for part in term.parts}
+    for term in adds:
+        if id(term) in inner:
+            continue
+        leaves, waiting = [], [term]
+        while waiting:
+            part = waiting.pop()
+            if part.kind == "op" and part.name in _ADDS:
+                waiting.extend(reversed(part.parts))
+            else:
+                leaves.append(part)
+        asked = (desk.question(part) for leaf in leaves for part in leaf.walk())
+        if len({each.name for each in asked if each is not None and not each.worked_out}) > 1:
+            yield leaves
 
 
 def _same_conditions_and_required(asked: Asked, user: Asked) -> bool:

@@ -19,7 +19,8 @@ from forms.check import check
 from forms.context import Context
 from forms.entry import Entry
 from forms.form import Form
-from forms.xlsform import compile_xlsform
+from forms.lint import lint
+from forms.xlsform import compile_xlsform, read_xlsform
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -120,11 +121,16 @@ def judged(xml: bytes) -> object:
     return check(form, xml)
 
 
-def zipped(name: str, data: bytes) -> bytes:
+def archived(files: Mapping[str, bytes]) -> bytes:
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr(name, data)
+        for name, data in files.items():
+            archive.writestr(name, data)
     return out.getvalue()
+
+
+def zipped(name: str, data: bytes) -> bytes:
+    return archived({name: data})
 
 
 def sheet(rows: str) -> bytes:
@@ -315,6 +321,133 @@ HOSTILE: dict[str, tuple[Callable[[], object], str]] = {
             + "| | end_group | | |\n" * 3_000
         ),
         "BrokenForm: deep",
+    ),
+    "two nodesets of five thousand in order": (
+        lambda: calculated(
+            "instance('l')/root/item/name &lt; instance('l')/root/item/label", 5_000
+        ),
+        "TooCostly: 1,000,000 steps",
+    ),
+    **{
+        f"a long text {name} for every choice": (
+            lambda rule=rule, long=long: calculated(
+                f"count(instance('l')/root/item[{rule}])", 5_000, long
+            ),
+            "TooCostly: 1,000,000 steps",
+        )
+        for name, rule, long in (
+            ("that is chosen from", "selected(/data/long, name)", "b " * 450_000),
+            ("of which one is taken", "selected-at(/data/long, position()) = 'q'", "b " * 450_000),
+            ("that is searched", "contains(/data/long, concat(name, 'c'))", "a" * 900_000),
+            ("that is hashed", "digest(/data/long, concat('SHA-', 512)) = name", "a" * 900_000),
+            ("that is tidied", "normalize-space(concat(/data/long, name)) = 1", "a " * 400_000),
+            ("that is joined", "concat(/data/long, name) = 1", "a" * 900_000),
+            ("of places", "area(/data/long) > position()", "1 2 0 0;" * 110_000),
+            ("as a fence", "geofence('1 2 0 0', /data/long)", "1 2 0 0;2 3 0 0;5 4 0 0;" * 36_000),
+            ("as a pattern of dates", "format-date('2020-01-01', /data/long) = 1", "%Y" * 450_000),
+        )
+    },
+    "a number of a million digits for every choice": (
+        lambda: calculated(
+            "count(instance('l')/root/item[/data/long = position()])", 50_000, "9" * 900_000
+        ),
+        "taken",
+    ),
+    "ten thousand paths put together": (
+        lambda: calculated("count(" + "|".join(["/data/n"] * 10_000) + ")"),
+        "BrokenForm: put together by |",
+    ),
+    "four thousand additions in one expression": (
+        lambda: calculated("/data/n" + " + /data/n" * 4_000),
+        "BrokenForm: too many operators",
+    ),
+    "a condition of six thousand comparisons": (
+        lambda: calculated(" or ".join(["/data/n=1"] * 6_000)),
+        "BrokenForm: too many operators",
+    ),
+    "two hundred thousand attributes of many nodes": (
+        lambda: Form.load(
+            xform("<x/>" + "".join(f'<e{i} a="1" b="2" c="3" d="4"/>' for i in range(45_000)))
+        ),
+        "BrokenForm: attributes included",
+    ),
+    "a label that shows a long answer a thousand times": (
+        lambda: opened(
+            f"<a/><long>{'x' * 900_000}</long>",
+            body='<input ref="/data/a"><label>'
+            + '<output value="/data/long"/>' * 1_000
+            + "</label></input>",
+        ).state("/data/a"),
+        "TooCostly: a text shows more",
+    ),
+    "choices that hang on each other's names": (
+        lambda: opened(
+            "<a/><b/>",
+            body="".join(
+                f'<select1 ref="/data/{one}"><itemset nodeset="instance(\'l\')/root/item['
+                f'jr:choice-name(/data/{other}, \'/data/{other}\') = name]"><value ref="name"/>'
+                '<label ref="label"/></itemset></select1>'
+                for one, other in ("ab", "ba")
+            ),
+            lists='<instance id="l"><root><item><name>a</name><label>A</label></item></root>'
+            "</instance>",
+        ).state("/data/a"),
+        "TooCostly: without an end",
+    ),
+    "an answer that counts two thousand million": (
+        lambda: counted_by_an_answer("2000000000"),
+        "TooCostly: 10,000 are the most",
+    ),
+    "a count without an end": (
+        lambda: opened(
+            "<n/><r><v/></r>",
+            binds='<bind nodeset="/data/n" calculate="1 div 0"/>',
+            body=REPEATED.format(' jr:count="/data/n"'),
+        ),
+        "TooCostly: 10,000 are the most",
+    ),
+    "sixty thousand files in a workbook": (
+        lambda: compile_xlsform(
+            "x.xlsx", archived({f"a{one}.xml": b"<a/>" for one in range(60_000)})
+        ),
+        "BrokenForm: parts in the workbook",
+    ),
+    "a workbook that asks for another file": (
+        lambda: compile_xlsform(
+            "x.xlsx",
+            zipped(
+                "xl/sharedStrings.xml",
+                b'<?xml version="1.0"?><!--' + b"x" * 70_000 + b"--><!DOCTYPE sst "
+                b'[<!ENTITY x SYSTEM "file:///etc/passwd">]><sst><si><t>&x;</t></si></sst>',
+            ),
+        ),
+        "BrokenForm: document type",
+    ),
+    "a line of sixty million letters": (
+        lambda: in_file("l.csv", b"name,label\n" + b"x" * 60_000_000),
+        "BrokenForm: field",
+    ),
+    "a file of a hundred million letters": (
+        lambda: in_file("l.csv", b'name,label\n"' + b"x" * 100_000_000 + b'",b\n'),
+        "BrokenForm: bytes",
+    ),
+    "an author's two thousand sums of three hundred": (
+        lambda: (
+            lint(
+                read_xlsform(
+                    "x.md",
+                    (
+                        "| survey |\n| | type | name | label | calculation |\n| | integer | b | B | |\n"
+                        + "".join(
+                            f"| | calculate | a{one} | | {' + '.join(['${b}'] * 290)} |\n"
+                            for one in range(400)
+                        )
+                    ).encode(),
+                )
+            )
+            or None
+        ),
+        "taken",
     ),
     "a submission with entities": (
         lambda: judged(f"{LAUGHS}<data><a>&c;</a></data>".encode()),

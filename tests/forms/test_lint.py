@@ -592,6 +592,9 @@ def test_expressions_are_read_with_their_references_whole(source: str, shape: st
     assert drawn(read(source)) == shape
 
 
-@pytest.mark.parametrize("source", ["1 +", "(", "a b", "'open", "§", "(" * 500, "- " * 500 + "1"])
+@pytest.mark.parametrize(
+    "source",
+    ["1 +", "(", "a b", "'open", "§", "(" * 500, "- " * 500 + "1", "1" + " + 1" * 500],
+)
 def test_what_cannot_be_read_is_left_to_the_engine(source: str):
     assert read(source) is None

@@ -164,7 +164,7 @@ def _selected_at(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) 
         number = place(node, frame)
         if math.isnan(number) and not conversions.java:
             return ""
-        found, at = answers(node, frame).split(), as_int(number)
+        found, at = frame.read(answers(node, frame)).split(), as_int(number)
         return found[at] if 0 <= at < len(found) else ""
 
     return Code("s", chosen)

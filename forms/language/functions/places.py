@@ -152,6 +152,10 @@ def crosses_itself(line: list[Point]) -> bool:
     return False
 
 
+_POINTS = 16
+"""So much more than other texts costs one that is read as points."""
+
+
 def _texts(
     compiler: Compiler, arguments: tuple[Expr, ...], where: Where
 ) -> Callable[[Node, Frame], list[str]]:
@@ -167,6 +171,8 @@ def _texts(
                 found.extend(one.string_value() for one in value)
             else:
                 found.append(conversions.to_text(value, frame))
+        for text in found:
+            frame.read(text, times=_POINTS)
         return found
 
     return every
@@ -225,7 +231,7 @@ def _geofence(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
             raise compiler.fail("geofence() takes a place and a shape of at least 3 points")
 
     def fenced(node: Node, frame: Frame) -> bool:
-        point, shape = points(texts[0](node, frame)), points(texts[1](node, frame))
+        point, shape = (points(frame.read(text(node, frame), times=_POINTS)) for text in texts)
         if not point or not shape or (browser and shape[0] != shape[-1]):
             return False
         return inside(point[0], shape)
@@ -239,7 +245,7 @@ def _intersects(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -
     text = compiler.conversions.string(compiler.compile(arguments[0], where))
 
     def crossed(node: Node, frame: Frame) -> bool:
-        line = points(text(node, frame))
+        line = points(frame.read(text(node, frame), times=_POINTS))
         if line is None:
             return False
         frame.spend(len(line) * len(line) // 2)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from forms.language.core import Code
+from forms.language.core import LONG, Code
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +70,9 @@ def simple(
                 for number, code in enumerate(codes)
             ]
             constant = all(code.constant for code in codes)
-            if len(runs) == 1:
+            if "s" in letters and not constant:
+                code = Code(gives, weighed(work, runs))
+            elif len(runs) == 1:
                 only = runs[0]
                 code = Code(gives, lambda node, frame: work(only(node, frame)), constant=constant)
             elif len(runs) == 2:
@@ -93,6 +95,39 @@ def simple(
         return work
 
     return enter
+
+
+def weighed(work: Callable[..., Any], runs: list[Run]) -> Run:
+    """The work on texts, each of which is paid for where it is long."""
+    if len(runs) == 1:
+        only = runs[0]
+
+        def one(node: Node, frame: Frame) -> Any:
+            text = only(node, frame)
+            return work(frame.read(text) if len(text) > LONG else text)
+
+        return one
+
+    def some(node: Node, frame: Frame) -> Any:
+        given = [run(node, frame) for run in runs]
+        for value in given:
+            if value.__class__ is str and len(value) > LONG:
+                frame.read(value)
+        return work(*given)
+
+    if len(runs) != 2:
+        return some
+    first, second = runs
+
+    def two(node: Node, frame: Frame) -> Any:
+        value, other = first(node, frame), second(node, frame)
+        if value.__class__ is str and len(value) > LONG:
+            frame.read(value)
+        if other.__class__ is str and len(other) > LONG:
+            frame.read(other)
+        return work(value, other)
+
+    return two
 
 
 def converted(compiler: Compiler, code: Code, letter: str) -> Run:

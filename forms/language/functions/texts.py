@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import re2
 
 from forms.language import signature
-from forms.language.core import Code, TooCostly
+from forms.language.core import LONG, Code, TooCostly
 from forms.language.functions.table import function, simple
 from forms.language.syntax import BadExpression
 
@@ -28,9 +28,11 @@ TEXT_MAX = 1_000_000
 REGEX_MEMORY_MAX = 8 * 2**20
 
 
-def bounded(text: str) -> str:
-    if len(text) > TEXT_MAX:
-        raise TooCostly(f"the expression makes a text of more than {TEXT_MAX:,} characters")
+def bounded(text: str, frame: Frame) -> str:
+    if len(text) > LONG:
+        if len(text) > TEXT_MAX:
+            raise TooCostly(f"the expression makes a text of more than {TEXT_MAX:,} characters")
+        frame.read(text)
     return text
 
 
@@ -84,7 +86,9 @@ def _concat(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, .
     runs = _pieces(compiler, arguments, where)
     return Code(
         "s",
-        lambda node, frame: bounded("".join([text for run in runs for text in run(node, frame)])),
+        lambda node, frame: bounded(
+            "".join([text for run in runs for text in run(node, frame)]), frame
+        ),
     )
 
 
@@ -95,7 +99,7 @@ def _join(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...
     return Code(
         "s",
         lambda node, frame: bounded(
-            between(node, frame).join([text for run in runs for text in run(node, frame)])
+            between(node, frame).join([text for run in runs for text in run(node, frame)]), frame
         ),
     )
 
@@ -190,11 +194,17 @@ def _normalize(
         Code(
             "s",
             lambda node, frame: " ".join(
-                part for part in _spaces(text(node, frame)).split(" ") if part
+                part for part in _spaces(_read(text, node, frame)).split(" ") if part
             ),
             constant=code.constant,
         )
     )
+
+
+def _read(text: Callable[[Node, Frame], str], node: Node, frame: Frame | None) -> str:
+    """A constant is worked out once, where nothing is paid."""
+    said = text(node, frame)  # type: ignore[arg-type] # a constant asks no frame
+    return said if frame is None else frame.read(said)
 
 
 def _spaces(text: str) -> str:
@@ -230,11 +240,15 @@ def _regex(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ..
         fixed = pattern(matcher(None, None))  # type: ignore[arg-type] # a constant asks neither
         match = fixed.fullmatch if whole else fixed.search
         # Of bytes, RE2 does not count where in the text the match stands, which nobody asks here.
-        return Code("b", lambda node, frame: match(bounded(text(node, frame)).encode()) is not None)
+        return Code(
+            "b", lambda node, frame: match(bounded(text(node, frame), frame).encode()) is not None
+        )
 
     def matches(node: Node, frame: Frame) -> bool:
         found = pattern(matcher(node, frame))
-        return (found.fullmatch if whole else found.search)(bounded(text(node, frame))) is not None
+        return (found.fullmatch if whole else found.search)(
+            bounded(text(node, frame), frame)
+        ) is not None
 
     return Code("b", matches)
 

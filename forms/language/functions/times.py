@@ -229,7 +229,7 @@ def _format(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Co
         found = _as_moment(value, conversions, frame)
         if found is None or (browser and isinstance(value, float)):
             return ""
-        wanted = pattern(node, frame)
+        wanted = frame.read(pattern(node, frame), times=8)
         if browser:
             wanted = _UNKNOWN.sub(lambda one: one[0].replace("%", "%%"), wanted)
         made = dates.formatted(found, wanted, weekdays=days)
