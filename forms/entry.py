@@ -143,6 +143,9 @@ class Restless(ValueError):
     """Values that a dialect lets depend on each other in a circle never come to rest."""
 
 
+_LOAD = frozenset(("odk-instance-load",))
+_FIRST_LOAD = frozenset(("odk-instance-first-load", "xforms-ready", "odk-instance-load"))
+_NEW = frozenset(("odk-new-repeat", "jr-insert"))
 _STEP = re.compile(r"(@?)(?:[\w.-]+:)?([\w.-]+)(?:\[(\d+)\])?")
 
 
@@ -182,6 +185,8 @@ class Entry:
         self._taken: dict[Cell, str] = {}
         self._deep = 0
         self._begun = False
+        self._loading = False
+        """The actions of a load or of a new instance are under way, as Web Forms has them."""
         self._read_back = False
         self._made: dict[Node, None] = {}
         """Instances of repeats that were added here."""
@@ -275,17 +280,20 @@ class Entry:
                 if not ruled and not definition.typed and not written:
                     self._meta(definition).text = "uuid:" + self.context.new_uuid()
             self._preload(self.root)
-        if first and self.dialect.webforms:
-            self._fixed(self.root)
-        if first:
-            self._fire("odk-instance-first-load")
-            self._fire("xforms-ready")
-        self._fire("odk-instance-load")
-        self._heap.clear()
-        self._pending.clear()
-        self._settle_all()
-        if first and self.dialect.webforms:
-            self._over_constants()
+        if self.dialect.webforms:
+            if first:
+                self._fixed(self.root)
+            self._settle_all()
+            self._counted()
+            self._node_by_node(_FIRST_LOAD if first else _LOAD, self.root)
+        else:
+            if first:
+                self._fire("odk-instance-first-load")
+                self._fire("xforms-ready")
+            self._fire("odk-instance-load")
+            self._heap.clear()
+            self._pending.clear()
+            self._settle_all()
         self._forget()
         self.look()
         self._after()
@@ -452,12 +460,20 @@ class Entry:
                 return Changed(fault=fault)
         # Blank where it was blank is no act, not even to Collect.
         if text != before or (text and self.dialect.recalculates_on_same_value):
+            was = self._seen(node)
             self._give(node, text)
             self._run()
-            if text != before:
+            if self.dialect.webforms and node.defn.select:
+                self._cleared([node])
+            if self._seen(node) != was if self.dialect.webforms else text != before:
                 self._changed_by_hand(node)
         self._after()
         return self._told(node)
+
+    @staticmethod
+    def _seen(node: Cell) -> str:
+        """The answer as others see it: what is not relevant is blank."""
+        return node.text if node.relevant else ""
 
     def _stored(self, node: Cell, value: str) -> str:
         """The answer as its question keeps it."""
@@ -748,25 +764,42 @@ class Entry:
         self._added.append(made)
         control = definition.repeat
         assert control is not None
-        # To Web Forms those that a count makes while the form opens are not new.
-        if self._begun or not self.dialect.webforms:
+        if not self.dialect.webforms:
             self._greet(control, made)
         self._joined(made)
+        # To Web Forms those that a count makes while the form opens are not new.
+        if self.dialect.webforms and self._begun:
+            self._run()
+            self._node_by_node(_NEW, made)
         return made
 
     def _greet(self, repeat: Control, made: Cell) -> None:
         """The actions that wait for new instances."""
         self._deep += 1
-        if self.dialect.webforms:
-            waiting = [action for one in repeat.within() for action in one.actions]
-        else:
-            # Those of the model first, where they wait for another event too.
-            of_model = (one for one in self.form.actions if one.source is None)
-            waiting = [*of_model, *repeat.actions]
-        for action in waiting:
-            if "odk-new-repeat" in action.events or "jr-insert" in action.events:
-                self._act(action, made, event="odk-new-repeat")
+        # Those of the model first, where they wait for another event too.
+        of_model = (one for one in self.form.actions if one.source is None)
+        for action in (*of_model, *repeat.actions):
+            if not _NEW.isdisjoint(action.events):
+                self._act(action, made)
         self._deep -= 1
+
+    def _node_by_node(self, events: frozenset[str], top: Cell) -> None:
+        """As Web Forms has it: each node in the order of the form, once all has been worked out,
+        and only where it is relevant; nothing follows these actions but what is worked out.
+        """
+        waiting: dict[Path, list[Action]] = {}
+        for action in self.form.actions:
+            if not events.isdisjoint(action.events):
+                waiting.setdefault(action.target, []).append(action)
+        if not waiting:
+            return
+        self._loading = True
+        for node in list(everything(top)):
+            for action in waiting.get(node.defn.path, ()):
+                aimed = action.nodes is None or node in action.nodes.nodes(self.root, self)
+                if node.relevant and aimed:
+                    self._do(action, node)
+        self._loading = False
 
     def _comes_last(self, parent: Cell) -> bool:
         """As JavaRosa has it, a first instance inside an instance of another repeat comes last
@@ -930,28 +963,16 @@ class Entry:
             if event not in action.events:
                 continue
             if action.source is None:
-                self._act(action, self.root, event=event)
+                self._act(action, self.root)
                 continue
             control = action.source
             path = control.path if control.kind in {"group", "repeat"} else control.path[:-1]
             for context in below(self.root, path[1:]):
-                self._act(action, context, event=event)
-
-    def _over_constants(self) -> None:
-        """In Web Forms a calculation that reads nothing is done once, and before the actions."""
-        for action in self.form.actions:
-            work = self.form.by_path[action.target].calculate
-            constant = work is not None and not work.reads and not work.crosses
-            if constant and action.source is None and "odk-instance-first-load" in action.events:
-                self._act(action, self.root)
-        self._run()
+                self._act(action, context)
 
     def _changed_by_hand(self, node: Cell) -> None:
-        if self.dialect.webforms and not node.relevant:
-            # Its value reads as blank there, before as after.
-            return
         control = node.defn.control
-        if control is None or not control.actions or self._deep > _ROUNDS_MAX:
+        if control is None or not control.actions or self._deep > _ROUNDS_MAX or self._loading:
             return
         self._deep += 1
         for action in control.actions:
@@ -959,17 +980,7 @@ class Entry:
                 self._act(action, node)
         self._deep -= 1
 
-    def _shown(self, node: Cell) -> bool:
-        """Whether it is relevant as things stand, though nothing of what waits is worked out."""
-        here: Cell | None = node
-        while here is not None:
-            rule = here.defn.relevant
-            if rule is not None and not rule.boolean(here, self):
-                return False
-            here = here.parent  # type: ignore[assignment]
-        return True
-
-    def _act(self, action: Action, context: Cell, *, event: str = "") -> None:
+    def _act(self, action: Action, context: Cell) -> None:
         definition = self.form.by_path[action.target]
         climb, names = self._route(context.defn, definition)
         here = context
@@ -987,10 +998,9 @@ class Entry:
             raise NoSuchNode(
                 f"{definition.ref} has {len(nodes)} instances: an action must say which one it sets"
             )
-        node = nodes[0]
-        if event and self.dialect.webforms and not self._shown(node):
-            # What is hidden when an entry or instance begins is not set there.
-            return
+        self._do(action, nodes[0])
+
+    def _do(self, action: Action, node: Cell) -> None:
         if action.kind == "setgeopoint":
             text = property_named(self.context, "location")
         elif action.kind == "recordaudio":

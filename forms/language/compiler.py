@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, cast
 from forms.held import DECIMAL, INT, TRUTH
 from forms.language import axes
 from forms.language.core import Code, Conversions, Frame, held
-from forms.language.dates import EPOCH
+from forms.language.dates import EPOCH, Dated
 from forms.language.functions import FUNCTIONS
 from forms.language.movable import ARGUMENTS_ONLY
 from forms.language.syntax import (
@@ -1217,6 +1217,9 @@ def conversions_equal(
             one = conversions.unpacked(one)
         if isinstance(other, list) and len(other) < 2:
             other = conversions.unpacked(other)
+    elif isinstance(one, Dated) or isinstance(other, Dated):
+        one = conversions.to_number(one, frame) if isinstance(one, Dated) else one
+        other = conversions.to_number(other, frame) if isinstance(other, Dated) else other
     if isinstance(one, bool) or isinstance(other, bool):
         return (conversions.to_truth(one) == conversions.to_truth(other)) is not negated
     if isinstance(one, list) and isinstance(other, list):

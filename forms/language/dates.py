@@ -20,6 +20,12 @@ MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", 
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 
+class Dated(str):
+    """What a browser's function of dates comes to: a text that compares as the number of days."""
+
+    __slots__ = ()
+
+
 def moment(text: str, zone: tzinfo) -> datetime | None:
     """The moment of an ISO date (its first one, in `zone`) or dateTime; None for neither."""
     if not _LIKE_DATE.match(text):

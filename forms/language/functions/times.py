@@ -43,10 +43,9 @@ def _now(compiler: Compiler, _arguments: tuple[Expr, ...], _where: Where) -> Cod
 
 
 def _dated(compiler: Compiler, run: Callable[[Node, Frame], str]) -> Code:
-    """In Collect a date is a value of its own kind (Moment), elsewhere a text."""
-    if not compiler.conversions.java:
-        return Code("s", run)
-    return Code("v", lambda node, frame: Moment(run(node, frame)))
+    """A date is a value of its own kind, of which each engine has its own notion."""
+    kind = Moment if compiler.conversions.java else dates.Dated
+    return Code("v", lambda node, frame: kind(run(node, frame)))
 
 
 def _from_moment(
@@ -112,8 +111,8 @@ def _as_moment(value: Value, conversions: Conversions, frame: Frame) -> datetime
     return None if math.isnan(number) else dates.of_days(number, zone)
 
 
-class _NoDate(str):
-    """What JavaScript makes of text that is no date: a text that is not true."""
+class _NoDate(dates.Dated):
+    """What JavaScript makes of what is no date: a text that is not true."""
 
     __slots__ = ()
 
@@ -126,19 +125,17 @@ NO_DATE = _NoDate("Invalid Date")
 
 def _browser_date(compiler: Compiler, expr: Expr, where: Where) -> Code:
     """The browser's engine keeps the time of day, and leaves midnight out."""
-    moment = _moment(compiler, expr, where)
-    code = compiler.compile(expr, where)
-    given = compiler.conversions.string(code)
+    given, conversions = _given(compiler, expr, where), compiler.conversions
 
     def told(node: Node, frame: Frame) -> str:
-        found = moment(node, frame)
+        value = given(node, frame)
+        found = _as_moment(value, conversions, frame)
         if found is None:
-            # No number is written as nothing, but is no blank.
-            counted = isinstance(code.run(node, frame), float)
-            return NO_DATE if counted or given(node, frame) else ""
-        return stamped(found, WEBFORMS) if found.time() != MIDNIGHT else found.date().isoformat()
+            return NO_DATE if isinstance(value, float) or value else ""
+        whole = found.time() == MIDNIGHT
+        return dates.Dated(found.date().isoformat() if whole else stamped(found, WEBFORMS))
 
-    return Code("s", told)
+    return Code("v", told)
 
 
 @function("date", least=1, most=1)
