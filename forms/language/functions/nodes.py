@@ -243,12 +243,17 @@ def _absolute(compiler: Compiler, expr: Expr, where: Where) -> tuple[str, ...]:
 
 @function("once", least=1, most=1)
 def _once(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
-    """The value that the node has already; where it is blank, that of the argument."""
+    """The value that the node has already; where it is blank, that of the argument. In a predicate
+    Collect means the candidate, and an item of a list has none.
+    """
     code = compiler.compile(arguments[0], where)
     run, conversions = code.run, compiler.conversions
+    candidates = bool(compiler.in_predicate) and conversions.java
 
     def kept(node: Node, frame: Frame) -> Value:
-        own = conversions.unpacked([frame.current])
+        here = node if candidates else frame.current
+        listed = candidates and node.defn is None
+        own = "" if listed else conversions.unpacked([here])
         if own != "":
             return own
         value = run(node, frame)

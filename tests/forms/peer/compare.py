@@ -24,6 +24,15 @@ _MASKS = (
 )
 
 
+_SEVERAL = re.compile(
+    r"(?:XPathTypeMismatchException: |"
+    r"RuntimeException: Error evaluating field '[\w.-]+' \([^)]*\): "
+    r"The problem was located in [^\n]*\n)"
+    r"XPath evaluation: type mismatch \nThis field is repeated: \n\n/"
+)
+_WHICH = "instances: an action must say which one it sets"
+
+
 @dataclass(frozen=True, slots=True)
 class Difference:
     """One thing on which the engines disagree after a step."""
@@ -71,17 +80,9 @@ def _last_digits(difference: Difference) -> bool:
 def _stopped(difference: Difference) -> bool:
     return (
         difference.what.endswith(" error")
-        and difference.ours is None
+        and (difference.ours is None or difference.ours.endswith(_WHICH))
         and _SEVERAL.match(difference.theirs or "") is not None
     )
-
-
-_SEVERAL = re.compile(
-    r"(?:XPathTypeMismatchException: |"
-    r"RuntimeException: Error evaluating field '[\w.-]+' \([^)]*\): "
-    r"The problem was located in [^\n]*\n)"
-    r"XPath evaluation: type mismatch \nThis field is repeated: \n\n/"
-)
 
 
 DIALECTS: tuple[Dialect, ...] = (
@@ -114,7 +115,8 @@ def differences(case: str, ours: State, theirs: State) -> Iterator[Difference]:
     """Where our replay says something else than JavaRosa's."""
     mine, peer = ours.get("steps", []), theirs.get("steps", [])
     for number, (our, their) in enumerate(zip(mine, peer, strict=False)):
-        if ("error" in our) != ("error" in their):
+        # What either engine had done before both stopped is not the same.
+        if ("error" in our) != ("error" in their) or _SEVERAL.match(their.get("error") or ""):
             yield Difference(
                 case, number, "", f"{their['op']} error", our.get("error"), their.get("error")
             )

@@ -144,7 +144,22 @@ def test_only_a_stop_over_several_nodes_is_excused_and_only_where_we_go_on():
     assert stop.holds(Difference("x", 1, "", "add_repeat error", None, rule + why))
     assert not stop.holds(Difference("x", 1, "", "set error", None, rule + "no such function"))
     assert not stop.holds(Difference("x", 1, "", "set error", "NoSuchNode: q", told))
+    both = "NoSuchNode: /data/r/c has 2 instances: an action must say which one it sets"
+    assert stop.holds(Difference("x", 1, "", "set error", both, told))
     assert not stop.holds(Difference("x", 1, "", "set error", told, None))
     assert not stop.holds(Difference("x", 1, "/data/q", "value", None, told))
     other = told.replace("This field is repeated", "Cannot convert")
     assert not stop.holds(Difference("x", 1, "", "set error", None, other))
+
+
+def test_after_javarosa_has_stopped_over_several_nodes_a_case_is_compared_no_further():
+    def said(error: str, value: str) -> dict[str, Any]:
+        node = {"ref": "/data/a", "value": value}
+        state = {"nodes": [node], "xml": f"<data><a>{value}</a></data>"}
+        return {"steps": [{"op": "set", "error": error}, {"op": "set", "state": state}]}
+
+    several = "XPathTypeMismatchException: XPath evaluation: type mismatch \nThis field is repeated"
+    (found,) = differences("x", said("NoSuchNode: q", "1"), said(several + ": \n\n/data", "2"))
+    assert (found.step, found.what) == (0, "set error")
+    told = differences("x", said("NoSuchNode: q", "1"), said("no question at q", "2"))
+    assert [each.what for each in told] == ["value", "xml"]
