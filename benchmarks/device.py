@@ -17,9 +17,10 @@ from benchmarks.table import Row
 from conflict import EXISTS, YES, Change, Dot, Write, to_json
 from field_agent import area, vault
 from field_agent.store import Store
+from schemas.columns import pack_columns
 from schemas.envelope import CLASSIC, HYBRID, Header, Payload, envelope_hash
 from schemas.packing import Outline, pack
-from schemas.pages import Page, pack_page
+from schemas.pages import Page
 from tests.device.opening import ProgrammeKey
 from tests.device.small import HOUSEHOLD, NOW, PASSPHRASE, device
 
@@ -258,7 +259,7 @@ def _pulled(some: list[tuple[str, str, dict[str, str]]]) -> Iterator[Page]:
                 "create",
             )
             lines.append((number, to_json(change).encode()))
-        yield Page(at, at + len(lines), pack_page(lines))
+        yield Page(at, at + len(lines), pack_columns(lines))
 
 
 _STATUS = """

@@ -80,6 +80,9 @@ def _rows(
         met = ratio >= least if least else ratio <= most
         return Row(what, mine, unit, other, PEER_NAME, round(ratio, 3), goal, met)
 
+    for side in (ours, peer):
+        if side:
+            side["round"] = side["bytes"] / few + side["pulled"] / many
     overhead = ours["cut"] / ours["bytes"]
     rate, p99 = ours["intake"], ours["p99"]
     return [
@@ -96,6 +99,7 @@ def _rows(
         ),
         row(f"bytes on the wire, pull of {many:,}", "pulled", "bytes", "<= 1/4", most=0.25),
         row(f"bytes on the wire, push of {few:,}", "bytes", "bytes", "<= 1/4", most=0.25),
+        row("the sum, for one registration there and back", "round", "bytes", "<= 1/4", most=0.25),
         row("no-op sync, bytes on the wire", "noop", "bytes", "<= 1/10", most=0.1),
         Row(
             "its bodies, of one request",

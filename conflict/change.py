@@ -181,13 +181,14 @@ def to_json(change: Change) -> str:
     return json.dumps(body, ensure_ascii=False, separators=(",", ":"))
 
 
-def from_json(text: str | bytes, *, own: bool = False) -> Change:
-    """The change that `to_json` wrote. Raises Unsound where the text is none.
+def from_json(text: str | bytes | dict[str, Any], *, own: bool = False) -> Change:
+    """The change that `to_json` wrote; from its JSON, or from what that was read to already.
 
+    Raises Unsound where it is none.
     With `own` only its writes to the record's own fields, for a list that shows no members.
     """
     try:
-        return _read(json.loads(text), own=own)
+        return _read(text if isinstance(text, dict) else json.loads(text), own=own)
     except Unsound:
         raise
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as fault:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from conflict import EXISTS, YES, Forked, Mixed, Unsound, Write, fold, from_json, live_dots
 from field_agent.trouble import Missing
 from forms.claims import BadClaim, claims
-from schemas.pages import Page, unpack_page
+from schemas.pages import Line, Page, unpack_page
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 LABEL_PATHS = ("label", "head_name", "name")
 _IS_HERE = Write(YES)
-_STRETCH = 16
+_STRETCH = 4
 """Pages that are folded in one transaction."""
 
 
@@ -118,7 +118,7 @@ def whole(store: Store, names: Sequence[str]) -> dict[str, Record | str]:
     changes = _changes(store, names)
     for name in names:
         if name in changes:
-            made = _folded(changes[name])
+            made = _folded(changes[name].values())
             if isinstance(made, str) or made.exists:
                 found[name] = made if isinstance(made, str) else _record(made)
         else:
@@ -202,7 +202,7 @@ def dots_seen(store: Store, form: Form, xml: bytes) -> dict[str, dict[str, list[
 
 
 def changes(store: Store) -> list[bytes]:
-    """Every change that was pulled, byte for byte, once each, in the server's order."""
+    """The JSON of every change that was pulled, once each, in the server's order."""
     store.ready()
     found: dict[int, bytes] = {}
     for row in store.rows("SELECT after, last, data FROM pages"):
@@ -224,13 +224,13 @@ def _catch_up(store: Store) -> None:
             )
             if not fresh:
                 return
-            touched: dict[str, dict[bytes, None]] = {}
+            touched: dict[str, dict[int, Line]] = {}
             for _, *page in fresh:
                 for line in unpack_page(Page(*page)):
-                    touched.setdefault(line.record, {})[line.change] = None
+                    touched.setdefault(line.record, {})[line.sequence] = line
             for name, before in _changes(store, touched, up_to=done).items():
                 touched[name].update(before)
-            _put(store, {name: _in_a_list(known) for name, known in touched.items()})
+            _put(store, {name: _in_a_list(known.values()) for name, known in touched.items()})
             store.keep("folded", fresh[-1][0])
 
 
@@ -250,20 +250,20 @@ def _put(store: Store, folded: Mapping[str, Folded | str]) -> None:
 def _row(found: Folded) -> tuple[str, str, str, bool, str]:
     if not found.exists:
         return found.id, found.dataset, "", True, "{}"
+    values = found.values
     own = {
         path: _text(value)
-        for path, value in found.values.items()
+        for path, value in values.items()
         if value is not None and "/" not in path and path != EXISTS
     }
     text = json.dumps(own, ensure_ascii=False)
-    return found.id, found.dataset, _label(found), False, text
+    return found.id, found.dataset, _label(found.id, values), False, text
 
 
 def _record(found: Folded) -> Record:
+    values = found.values
     shown = {
-        path: _text(value)
-        for path, value in found.values.items()
-        if "/" not in path and path != EXISTS
+        path: _text(value) for path, value in values.items() if "/" not in path and path != EXISTS
     }
     for person, said in found.members.items():
         shown |= {
@@ -272,19 +272,19 @@ def _record(found: Folded) -> Record:
             if name != EXISTS
         }
     dots = {path: [str(dot) for dot in seen] for path, seen in live_dots(found).items()}
-    return Record(found.id, found.dataset, _label(found), shown, dots)
+    return Record(found.id, found.dataset, _label(found.id, values), shown, dots)
 
 
-def _label(found: Folded) -> str:
-    named = (_text(found.values.get(path)) for path in LABEL_PATHS)
-    return next((one for one in named if one), found.id[:8])
+def _label(name: str, values: Mapping[str, Value]) -> str:
+    named = (_text(values.get(path)) for path in LABEL_PATHS)
+    return next((one for one in named if one), name[:8])
 
 
 def _text(value: Value) -> str | None:
     return " ".join(value) if isinstance(value, tuple) else value
 
 
-def _in_a_list(known: Collection[bytes]) -> Folded | str:
+def _in_a_list(known: Collection[Line]) -> Folded | str:
     """As `_folded`, and perhaps without members.
 
     Most records have one change, which made them: nothing that it says of members can touch what is
@@ -292,7 +292,7 @@ def _in_a_list(known: Collection[bytes]) -> Folded | str:
     """
     if len(known) == 1:
         try:
-            change = from_json(next(iter(known)), own=True)
+            change = from_json(next(iter(known)).said(own=True), own=True)
         except Unsound as error:
             return str(error)
         if change.writes and change.writes.get(EXISTS, _IS_HERE).value == YES:
@@ -300,18 +300,21 @@ def _in_a_list(known: Collection[bytes]) -> Folded | str:
     return _folded(known)
 
 
-def _folded(known: Iterable[bytes]) -> Folded | str:
+def _folded(known: Iterable[Line]) -> Folded | str:
     """The record of these changes, or why there is none."""
     try:
-        return fold([from_json(one) for one in known])
+        return fold([from_json(one.said()) for one in known])
     except (Unsound, Forked, Mixed) as error:
         return str(error)
 
 
 def _changes(
     store: Store, names: Collection[str], *, up_to: int = 2**62
-) -> dict[str, dict[bytes, None]]:
-    """The changes of these records, as far as they are in pages up to that number."""
+) -> dict[str, dict[int, Line]]:
+    """The changes of these records by sequence, as far as they are in pages up to that number.
+
+    A sequence that comes twice, in pages that overlap, is the same change.
+    """
     wanted: dict[int, set[str]] = {}
     for name, number in store.rows(
         "SELECT record, page FROM places WHERE record IN (SELECT value FROM json_each(?)) "
@@ -319,10 +322,10 @@ def _changes(
         (json.dumps(list(names)), up_to),
     ):
         wanted.setdefault(number, set()).add(name)
-    found: dict[str, dict[bytes, None]] = {}
+    found: dict[str, dict[int, Line]] = {}
     for number in sorted(wanted):
         (row,) = store.rows("SELECT after, last, data FROM pages WHERE page = ?", (number,))
         for line in unpack_page(Page(*row)):
             if line.record in wanted[number]:
-                found.setdefault(line.record, {})[line.change] = None
+                found.setdefault(line.record, {})[line.sequence] = line
     return found

@@ -115,17 +115,16 @@ def load_json(data: bytes) -> dict[str, Any]:
 def _bounded(data: bytes) -> None:
     """Refuses deep nesting before the parser recurses. Counts brackets outside of strings."""
     depth = 0
-    bare = data
-    if b'"' in data:
-        pieces = data.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')
-        bare = b"".join(pieces[::2])
-    for byte in bare.translate(None, _NOT_BRACKETS):
+    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(None, _NEITHER)
+    # Two quotes with nothing between are a string without brackets, or the room between two.
+    bare = b"".join(bare.replace(b'""', b"").split(b'"')[::2])
+    for byte in bare:
         depth += 1 if byte in b"[{" else -1
         if depth > MAX_DEPTH:
             raise Refused("malformed", f"nested deeper than {MAX_DEPTH} levels")
 
 
-_NOT_BRACKETS = bytes(byte for byte in range(256) if byte not in b"[]{}")
+_NEITHER = bytes(byte for byte in range(256) if byte not in b'[]{}"')
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

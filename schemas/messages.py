@@ -7,8 +7,9 @@ from typing import Any
 
 from marshmallow import EXCLUDE, Schema, ValidationError, fields, validate
 
+from schemas.columns import LAYOUT
 from schemas.frames import MAX_BATCH, MAX_BODY, MAX_PARTS, pack, unpack
-from schemas.pages import Page
+from schemas.pages import LINES, Page
 from schemas.problems import Refused
 from schemas.signing import raw, text
 
@@ -65,6 +66,8 @@ class RoundRequest:
     page: int = 262_144
     """About how many bytes of news it wants at most, as they travel; 0: none in this reply."""
     software: str = ""
+    layout: int = LAYOUT
+    """The newest layout of pages that the device reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +168,8 @@ class _Round(Schema):
     batch = fields.String(validate=validate.Regexp(r"\A[A-Za-z0-9_-]{0,64}\Z"))
     page = fields.Integer(strict=True, validate=_page)
     software = fields.String(validate=_SHORT)
+    # Devices of an earlier program do not say it.
+    layout = fields.Integer(strict=True, validate=_COUNT, load_default=LINES)
 
 
 class _Fault(Schema):

@@ -1,10 +1,12 @@
 """A page: some changes of one area's registry, in order, as the server keeps and the device stores them.
 
+In columns (`schemas/columns.py`), or, to devices of an earlier program and in their stores, in lines:
+
     page = zstd(line*)     one frame (RFC 8878)
     line = sequence in decimal | space | change | newline
 
-A change is the compact JSON of `conflict.to_json`, byte for byte as the registry holds it: it begins
-with `{"r":"` and the record's id, and holds no newline. Sequences grow from line to line.
+A change in a line is the compact JSON of `conflict.to_json`: it begins with `{"r":"` and the
+record's id, and holds no newline. Sequences grow from change to change.
 """
 
 from __future__ import annotations
@@ -12,14 +14,15 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any
 
+from schemas.columns import LAYOUT, Columns
 from schemas.frames import MAX_MESSAGE, squeeze, unsqueeze
 from schemas.problems import Refused
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
+LINES = 1
+"""The layout of earlier programs."""
+_IN_COLUMNS = bytes([LAYOUT])
 _LINE = re.compile(rb'^([1-9][0-9]{0,15}) (\{"r":"([!#-\[\]-~]{1,200})".*\})$', re.MULTILINE)
 
 
@@ -34,31 +37,38 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One change, not parsed, and the record that it is about."""
+    """One change, and the record that it is about. What it says is looked at when it is asked for."""
 
     sequence: int
     record: str
-    change: bytes
+    _held: bytes | Columns
+    _place: int = 0
+
+    @property
+    def change(self) -> bytes:
+        """Its compact JSON."""
+        held = self._held
+        return held if isinstance(held, bytes) else held.change(self._place)
+
+    def said(self, *, own: bool = False) -> bytes | dict[str, Any]:
+        """For `conflict.from_json`; with `own` perhaps without what it says of members."""
+        held = self._held
+        return held if isinstance(held, bytes) else held.body(self._place, own=own)
 
 
-def pack_page(changes: Iterable[tuple[int, bytes]]) -> bytes:
-    """Changes by their sequence, in order."""
-    return squeeze(b"".join([b"%d %b\n" % one for one in changes]))
+def in_lines(page: Page) -> Page:
+    """The same page for a device of an earlier program."""
+    lines = [b"%d %b\n" % (line.sequence, line.change) for line in unpack_page(page)]
+    return Page(page.after, page.last, squeeze(b"".join(lines)))
 
 
 def unpack_page(page: Page) -> list[Line]:
-    """The page's lines. What is inside a change is not looked at.
+    """The page's changes.
 
     Raises `Refused` with `too-large`, before much more than is allowed is held, or `malformed`,
     naming the place.
     """
-    data = unsqueeze(page.data, MAX_MESSAGE)
-    lines = [
-        Line(int(sequence), record.decode(), change)
-        for sequence, change, record in _LINE.findall(data)
-    ]
-    if len(lines) != data.count(b"\n") or not data.endswith(b"\n"):
-        raise Refused("malformed", f"a page of changes after {page.after}: {_odd_line(data)}")
+    lines = _unpack_columns(page) if page.data[:1] == _IN_COLUMNS else _unpack_lines(page)
     before = page.after
     for line in lines:
         if not before < line.sequence <= page.last:
@@ -68,6 +78,29 @@ def unpack_page(page: Page) -> list[Line]:
                 f"has sequence {line.sequence} behind {before}",
             )
         before = line.sequence
+    return lines
+
+
+def _unpack_columns(page: Page) -> list[Line]:
+    try:
+        held = Columns(page.data)
+    except Refused as error:
+        why = f"a page of changes after {page.after}: {error.problem.detail}"
+        raise Refused(error.problem.code, why) from error
+    return [
+        Line(sequence, record, held, place)
+        for place, (sequence, record) in enumerate(zip(held.sequences, held.records, strict=True))
+    ]
+
+
+def _unpack_lines(page: Page) -> list[Line]:
+    data = unsqueeze(page.data, MAX_MESSAGE)
+    lines = [
+        Line(int(sequence), record.decode(), change)
+        for sequence, change, record in _LINE.findall(data)
+    ]
+    if len(lines) != data.count(b"\n") or not data.endswith(b"\n"):
+        raise Refused("malformed", f"a page of changes after {page.after}: {_odd_line(data)}")
     return lines
 
 

@@ -1,8 +1,9 @@
 """The changes of an area as devices pull them: in pages that are made once and kept ready.
 
 What was committed of an area never changes and never gets another place, so a page that ends before
-the area's last sequence is good for ever: it is compressed once, sealed at rest once, and sent as it
-lies to whichever device asks. A device that stands inside a page gets the rest of it made for it.
+the area's last sequence is good for ever: it is packed once, when the registry learns the last of it,
+sealed at rest once, and sent as it lies to whichever device asks. A device that stands inside a page
+gets the rest of it made for it.
 """
 
 from __future__ import annotations
@@ -10,22 +11,25 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import func, select
+from sqlalchemy import delete, func, select
 
-from schemas.pages import Page, pack_page
+from schemas.columns import LAYOUT, pack_columns
+from schemas.pages import Page
 from sync_server.store import desk_tables as t
 from sync_server.store.engine import add_if_new, as_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from sync_server.desk import Desk
     from sync_server.store.engine import Tx
 
-STEP = 128
+STEP = 256
 """Sequences that a kept page spans: from one multiple of this to the next."""
-RAW_MOST = 1024 * 1024
-"""Bytes of changes in one page, unless a single change is longer."""
+RAW_MOST = 4 * 1024 * 1024
+"""Bytes of changes in one page before they are packed, unless a single change is longer."""
+_LEAST = 16
+"""Bytes that nearly every change takes in a page: an id."""
 PAGES_MOST = 500
 """Pages in one reply."""
 _AT_ONCE = 16
@@ -67,19 +71,27 @@ def between(tx: Tx, desk: Desk, area: str, after: int, until: int, most: int) ->
     return Pages(tuple(pages), at, tuple(fresh))
 
 
-def keep(desk: Desk, area: str, fresh: Iterable[Page]) -> None:
+def keep(desk: Desk, area: str, fresh: Collection[Page]) -> None:
     """Keeps pages for whoever pulls next. Two servers that make the same page do no harm."""
-    rows = [
-        {
-            "area": area,
-            "after": one.after,
-            "last": one.last,
-            "sealed": desk.at_rest.seal(_place(area, one.after, one.last), one.data),
-        }
-        for one in fresh
-    ]
-    if rows:
-        desk.store.transaction(lambda tx: add_if_new(tx, t.pages, rows))
+    if fresh:
+        desk.store.transaction(lambda tx: _keep(tx, desk, area, fresh))
+
+
+def ready(tx: Tx, desk: Desk, area: str, before: int, last: int) -> None:
+    """Makes and keeps the pages that became whole between two sequences, `last` not committed yet."""
+    for border in range(_next_border(before), last + 1, STEP):
+        page, whole = _made(tx, desk, area, border - STEP, border, RAW_MOST)
+        if page is not None and whole:
+            _keep(tx, desk, area, [page])
+
+
+def _keep(tx: Tx, desk: Desk, area: str, fresh: Iterable[Page]) -> None:
+    for one in fresh:
+        theirs = (t.pages.c.after >= one.after) & (t.pages.c.after < one.last)
+        tx.execute(delete(t.pages).where(t.pages.c.area == area, theirs))
+        sealed = desk.at_rest.seal(_place(area, one.after, one.last), one.data)
+        row = {"area": area, "after": one.after, "last": one.last, "sealed": sealed}
+        add_if_new(tx, t.pages, [row])
 
 
 def _next_border(sequence: int) -> int:
@@ -107,7 +119,8 @@ class _Kept:
         row = self._next
         place = _place(self._area, row.after, row.last)
         data = self._desk.at_rest.open(place, as_bytes(row.sealed))
-        return Page(row.after, row.last, data)
+        # One that an earlier program kept is made anew, and takes its place.
+        return Page(row.after, row.last, data) if data[0] == LAYOUT else None
 
     def _read(self, sequence: int) -> None:
         found = self._tx.execute(
@@ -128,13 +141,15 @@ def _made(
     tx: Tx, desk: Desk, area: str, after: int, end: int, most: int
 ) -> tuple[Page | None, bool]:
     """A page from the changes themselves, None where there are none; whether it reaches `end`."""
+    limit = most // _LEAST + 1
     rows = tx.execute(
         select(t.changes.c.sequence, t.changes.c.sealed)
         .where(t.changes.c.area == area, t.changes.c.sequence > after, t.changes.c.sequence <= end)
         .order_by(t.changes.c.sequence)
-    )
+        .limit(limit)
+    ).all()
     lines: list[tuple[int, bytes]] = []
-    size, whole = 0, True
+    size, whole = 0, len(rows) < limit
     for sequence, sealed in rows:
         change = desk.at_rest.open(f"changes/{area}/{sequence}", as_bytes(sealed))
         size += len(change)
@@ -144,11 +159,11 @@ def _made(
         lines.append((sequence, change))
     if not lines:
         return None, whole
-    data = pack_page(lines)
+    data = pack_columns(lines)
     while len(data) > most and len(lines) > 1:
         whole = False
-        del lines[len(lines) // 2 :]
-        data = pack_page(lines)
+        del lines[max(1, min(len(lines) // 2, len(lines) * most // len(data))) :]
+        data = pack_columns(lines)
     return Page(after, end if whole else lines[-1][0], data), whole
 
 

@@ -6,7 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from schemas.columns import LAYOUT
 from schemas.frames import digest
+from schemas.pages import in_lines
 from sync_server import notices, pages
 from sync_server.store import published
 
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from sync_server.store.engine import Tx
 
 PAGE_ITEMS = 1000
+_LINES_TO_COLUMNS = 4
+"""About how many times the bytes of columns the same changes take in lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +75,11 @@ class News:
     """Pages that were made for it and should be kept."""
 
 
-def news(tx: Tx, desk: Desk, device: Device, after: int, last: int, page_bytes: int) -> News:
+def news(
+    tx: Tx, desk: Desk, device: Device, after: int, last: int, page_bytes: int, layout: int = LAYOUT
+) -> News:
     """What happened in the area since `after`, up to `last`, its last committed sequence; in order:
-    about `page_bytes` of it, and something at least.
+    about `page_bytes` of it, and something at least. `layout` is what the device can read.
 
     The cursor cannot point between what has one sequence.
     """
@@ -86,6 +92,9 @@ def news(tx: Tx, desk: Desk, device: Device, after: int, last: int, page_bytes: 
         if number and (size > page_bytes or number == PAGE_ITEMS):
             until = int(found[number - 1]["sequence"])
             break
-    told = pages.between(tx, desk, device.area, after, until, page_bytes)
+    old = layout < LAYOUT
+    most = page_bytes // _LINES_TO_COLUMNS if old else page_bytes
+    told = pages.between(tx, desk, device.area, after, until, most)
     items = tuple(one for one in found if int(one["sequence"]) <= told.reached)
-    return News(items, told.pages, told.reached, more=told.reached < last, fresh=told.fresh)
+    sent = tuple(map(in_lines, told.pages)) if old else told.pages
+    return News(items, sent, told.reached, more=told.reached < last, fresh=told.fresh)

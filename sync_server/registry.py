@@ -29,7 +29,7 @@ from conflict import (
 )
 from conflict import Record as Folded
 from forms.claims import claims as claims_of
-from sync_server import blobs, intake, notices, officers, programme
+from sync_server import blobs, intake, notices, officers, pages, programme
 from sync_server.officers import Declined
 from sync_server.store import desk_tables as t
 from sync_server.store import intake_tables, published
@@ -220,6 +220,7 @@ def record_changes(
     """Appends what is not here yet to the area's changes and folds the records that it touches."""
     at_ms = desk.now_ms()
     touched: dict[str, None] = {}
+    first = sequence = 0
     for change in changes:
         here = tx.execute(
             select(t.changes.c.sequence).where(
@@ -232,6 +233,7 @@ def record_changes(
         if here is not None:
             continue
         sequence = next_sequence(tx, area)
+        first = first or sequence
         tx.execute(
             insert(t.changes).values(
                 area=area,
@@ -246,6 +248,8 @@ def record_changes(
             )
         )
         touched[change.record] = None
+    if first:
+        pages.ready(tx, desk, area, first - 1, sequence)
     for record_id in touched:
         refold(desk, tx, area, record_id)
     return tuple(touched)

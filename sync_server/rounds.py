@@ -74,7 +74,7 @@ def meet(
         after = cursor.sequence if cursor and cursor.epoch == epoch else 0
         news, waits = News((), (), after, more=False, fresh=()), inspection.Count(0, 0)
         if request.page:
-            news = pull.news(tx, desk, device, after, last, request.page)
+            news = pull.news(tx, desk, device, after, last, request.page, request.layout)
             waits = inspection.waiting(tx, device)
         reply = RoundReply(
             time_ms=at_ms,

@@ -17,12 +17,14 @@ from field_agent.course import Outcome
 from field_agent.outgoing import Outgoing
 from field_agent.store import Identity, Store
 from field_agent.trouble import Missing
+from schemas.columns import pack_columns
 from schemas.frames import MAX_MESSAGE, squeeze
 from schemas.messages import RoundReply
-from schemas.pages import Page, pack_page
+from schemas.pages import Page
 from schemas.problems import Refused
 from tests.conflict.worlds import world
 from tests.device.small import NOW, device
+from tests.pulled import as_pulled
 
 
 def change(
@@ -54,7 +56,7 @@ def created(record: str, number: int, label: str, **more) -> Change:
 def page(first: int, *changes: Change | bytes) -> Page:
     """Changes at sequences from `first` on."""
     texts = [one if isinstance(one, bytes) else to_json(one).encode() for one in changes]
-    return Page(first - 1, first + len(texts) - 1, pack_page(enumerate(texts, first)))
+    return Page(first - 1, first + len(texts) - 1, pack_columns(enumerate(texts, first)))
 
 
 def pull(store: Store, *pages: Page, cursor: str = "c", **more) -> Outcome:
@@ -160,7 +162,7 @@ def test_however_it_is_cut_into_pages_it_folds_to_the_same(tmp_path_factory, see
         p: v for p, v in whole.values.items() if "/" not in p and p != EXISTS and v is not None
     }
     (one,) = area.listed(tablet.store) if whole.exists else (None,)
-    assert area.changes(tablet.store) == [to_json(change).encode() for change in history]
+    assert area.changes(tablet.store) == [as_pulled(to_json(change).encode()) for change in history]
     if one is not None:
         assert one.fields == {
             path: " ".join(value) if isinstance(value, tuple) else value
@@ -191,11 +193,11 @@ HOSTILE = {
     "no end": (Page(2, 3, squeeze(b'3 {"r":"h9"}')), "does not end"),
     "a sequence that was": (page(2, HOUSE), "record h1 has sequence 2 behind 2"),
     "one before the other": (
-        Page(2, 9, pack_page([(5, to_json(HOUSE).encode()), (4, to_json(HOUSE).encode())])),
+        Page(2, 9, pack_columns([(5, to_json(HOUSE).encode()), (4, to_json(HOUSE).encode())])),
         "record h1 has sequence 4 behind 5",
     ),
     "one beyond its end": (
-        Page(2, 3, pack_page([(5, to_json(HOUSE).encode())])),
+        Page(2, 3, pack_columns([(5, to_json(HOUSE).encode())])),
         "up to 3: record h1 has sequence 5",
     ),
 }
@@ -256,7 +258,7 @@ def test_a_restored_server_is_pulled_anew_and_what_is_unsent_stays(tablet):
     tablet.finish("e1")
     pull(store, page(1, created("h2", 2, "Omar Toure")), epoch="e2", cursor="anew")
     assert labels(store) == ["Omar Toure"]
-    assert area.changes(store) == [to_json(created("h2", 2, "Omar Toure")).encode()]
+    assert area.changes(store) == [as_pulled(to_json(created("h2", 2, "Omar Toure")).encode())]
     assert store.kept("cursor") == "anew"
     assert store.unsent() == 1
     assert store.envelope(1)

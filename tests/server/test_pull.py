@@ -1,4 +1,4 @@
-"""The pull: every change of the area once, in order, byte for byte as the registry holds it."""
+"""The pull: every change of the area once, in order, as the registry holds it."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import itertools
 import random
 
 import pytest
-from sqlalchemy import delete, select, update
+from sqlalchemy import delete, insert, select, update
 
 from conflict import EXISTS, YES, Change, Dot, Write, to_json
-from schemas.frames import pack, unpack
+from schemas.columns import pack_columns
+from schemas.frames import pack, squeeze, unpack
 from schemas.messages import pack_reply, unpack_reply
-from schemas.pages import Page, pack_page, unpack_page
+from schemas.pages import LINES, Page, unpack_page
 from schemas.problems import Refused
 from sync_server import notices, pages, registry
 from sync_server.store import desk_tables as t
 from sync_server.store.engine import as_bytes, next_sequence
+from tests.pulled import as_pulled
 from tests.server.conftest import enrolled
 
 WORDS = ("Amina", "Omar", "Zainab", "Ousmane", "Fatou", "Awa", "Salimata", "Ibrahima")
@@ -48,14 +50,17 @@ def learn(desk, *changes: Change, area="north") -> None:
 
 
 def in_registry(desk, area="north") -> list[tuple[int, bytes]]:
-    """Every change of the area with its sequence, straight from the table."""
+    """Every change of the area with its sequence, straight from the table, as devices have it."""
     rows = desk.store.read(
         lambda tx: tx.execute(
             select(t.changes).where(t.changes.c.area == area).order_by(t.changes.c.sequence)
         ).all()
     )
     return [
-        (row.sequence, desk.at_rest.open(f"changes/{area}/{row.sequence}", as_bytes(row.sealed)))
+        (
+            row.sequence,
+            as_pulled(desk.at_rest.open(f"changes/{area}/{row.sequence}", as_bytes(row.sealed))),
+        )
         for row in rows
     ]
 
@@ -138,10 +143,11 @@ def test_changes_reach_a_device_in_the_order_they_were_committed_whatever_came_b
 
 def test_a_page_is_made_once_and_kept_sealed(desk, client, tablet):
     learn(desk, *(household(n) for n in range(2 * pages.STEP + 10)))
-    first, _ = pulled(tablet)
     rows = kept(desk)
-    assert [(row.after, row.last) for row in rows] == [(0, 128), (128, 256)]
-    for row, held in zip(rows, (first[:128], first[128:256]), strict=True):
+    assert [(row.after, row.last) for row in rows] == [(0, 256), (256, 512)], "before any pull"
+    first, _ = pulled(tablet)
+    assert kept(desk) == rows
+    for row, held in zip(rows, (first[:256], first[256:512]), strict=True):
         sealed = as_bytes(row.sealed)
         data = desk.at_rest.open(f"pages/north/{row.after}/{row.last}", sealed)
         assert [
@@ -156,8 +162,8 @@ def test_a_page_is_made_once_and_kept_sealed(desk, client, tablet):
     assert sum(len(one.data) for one in told.pages) <= 1024
     assert lines(told) + pulled(small, page=1024)[0] == first
     # It is the kept bytes that are sent: another page under this name reaches the next device.
-    other = pack_page([(1, to_json(household(77)).encode())])
-    swapped = desk.at_rest.seal("pages/north/0/128", other)
+    other = pack_columns([(1, to_json(household(77)).encode())])
+    swapped = desk.at_rest.seal("pages/north/0/256", other)
     desk.store.transaction(
         lambda tx: tx.execute(update(t.pages).where(t.pages.c.after == 0).values(sealed=swapped))
     )
@@ -173,10 +179,45 @@ def test_a_page_that_may_still_grow_is_not_kept(desk, tablet):
     learn(desk, *(household(n) for n in range(pages.STEP - 1)))
     pulled(tablet)
     assert kept(desk) == []
-    learn(desk, household(500))
+    learn(desk, household(5000))
+    assert len(kept(desk)) == 1
     found = lines(tablet.round(cursor=""))
     assert found == in_registry(desk)
     assert len(found) == pages.STEP
+
+
+def test_a_page_that_became_whole_by_something_else_is_kept_at_the_first_pull(desk, tablet):
+    learn(desk, *(household(n) for n in range(pages.STEP - 1)))
+    desk.store.transaction(lambda tx: notices.post(tx, desk, "north", "", "settled", {}))
+    assert kept(desk) == []
+    assert pulled(tablet)[0] == in_registry(desk)
+    assert len(kept(desk)) == 1
+
+
+def test_a_page_of_an_earlier_program_is_replaced_by_one_that_is_read_today(desk, client, tablet):
+    learn(desk, *(household(n) for n in range(2 * pages.STEP)))
+    older = squeeze(b'1 {"r":"h1"}\n')
+    for after in (0, 128):
+        sealed = desk.at_rest.seal(f"pages/north/{after}/{after + 128}", older)
+        row = {"area": "north", "after": after, "last": after + 128, "sealed": sealed}
+        desk.store.transaction(
+            lambda tx, row=row: (
+                tx.execute(delete(t.pages).where(t.pages.c.after == row["after"])),
+                tx.execute(insert(t.pages).values(row)),
+            )
+        )
+    assert pulled(tablet)[0] == in_registry(desk)
+    assert [(row.after, row.last) for row in kept(desk)] == [(0, 256), (256, 512)]
+    assert pulled(enrolled(desk, client, tablet.form_hash))[0] == in_registry(desk)
+
+
+@pytest.mark.parametrize("page", [1024, 262_144])
+def test_a_device_of_an_earlier_program_gets_the_same_changes_in_lines(desk, client, tablet, page):
+    learn(desk, *(household(n, size=100) for n in range(pages.STEP + 40)))
+    older = enrolled(desk, client, tablet.form_hash)
+    found, replies = pulled(older, page=page, layout=LINES)
+    assert found == in_registry(desk)
+    assert {one.data[:4] for told in replies for one in told.pages} == {squeeze(b"")[:4]}
     assert len(kept(desk)) == 1
 
 

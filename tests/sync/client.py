@@ -16,6 +16,7 @@ import struct
 import time
 import urllib.error
 import urllib.request
+import uuid
 from dataclasses import dataclass, field
 
 import zstandard
@@ -61,6 +62,57 @@ def pieces(body: bytes) -> list[bytes]:
     return found
 
 
+def in_lines(page: bytes):
+    for line in zstandard.ZstdDecompressor().decompress(page).splitlines():
+        sequence, change = line.split(b" ", 1)
+        yield int(sequence), change
+
+
+def in_columns(page: bytes):
+    """(sequence, change) of each, and nothing left over."""
+    (count,) = struct.unpack(">I", page[1:5])
+    ids = [str(uuid.UUID(bytes=page[at : at + 16])) for at in range(5, 5 + 16 * count, 16)]
+    told = json.loads(zstandard.ZstdDecompressor().decompress(page[5 + 16 * count :]))
+    named = 0
+
+    def refer(cell):
+        nonlocal named
+        if isinstance(cell, str):
+            return cell
+        named += cell == 0
+        return ids[named - 1 if cell == 0 else named - cell]
+
+    def taken(entry):
+        names, columns = entry
+        return [(name, column.pop(0)) for name, column in zip(names, columns, strict=True)]
+
+    sequence = effective = 0
+    counters: dict[str, int] = {}
+    for step, sort in zip(told["q"], told["k"], strict=True):
+        sequence += step
+        if sort == -1:
+            yield sequence, told["odd"].pop(0).encode()
+            continue
+        dataset, device, author, source, kind, version = told["sorts"][sort]
+        counters[device] = counters.get(device, 0) + told["o"].pop(0)
+        effective += told["e"].pop(0)
+        mark = told["t"].pop(0)
+        change = {"r": refer(told["r"].pop(0)), "d": dataset, "o": f"{device}:{counters[device]}"}
+        change |= {"a": author, "t": f"{effective:013}" * (mark[0] == "+") + mark[1:]}
+        change |= {"e": effective, "s": source, "k": kind} | ({"v": version} if version else {})
+        change |= {"n": seen} if (seen := told["n"].pop(0)) else {}
+        writes = taken(told["own"][told["w"].pop(0)])
+        for _ in range(told["m"].pop(0)):
+            person = refer(told["i"].pop(0))
+            fields = taken(told["members"][told["p"].pop(0)])
+            writes += [(f"members/{person}/{name}", value) for name, value in fields]
+        change["w"] = dict(sorted(writes))
+        yield sequence, json.dumps(change, separators=(",", ":"), ensure_ascii=False).encode()
+    assert named == count
+    assert not any(told[key] for key in (*"oetnrwmip", "odd"))
+    assert not any(any(columns) for _, columns in told["own"] + told["members"])
+
+
 def canonical(value: object) -> bytes:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
 
@@ -85,6 +137,8 @@ class Client:
     state: dict = field(default_factory=dict)
     changes: dict[int, bytes] = field(default_factory=dict)
     """The area's changes by their sequence."""
+    layout: int = 0
+    """Of pages: 1, 2, or 0, not saying it."""
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str):
         """(status, headers, body), all of it believed only with the server's signature."""
@@ -187,16 +241,17 @@ class Client:
         """One round; `envelopes` by counter. A receipt is checked against what was sent."""
         envelopes = envelopes or {}
         asked = {"protocol": 3, "cursor": self.state.get("cursor", ""), "batch": batch}
+        asked |= {"layout": self.layout} if self.layout else {}
         parts = [self.opening, *envelopes.values()] if envelopes else []
         status, _, data = self.ask("POST", "/sync/v1/round", pack(asked, parts))
         assert status == 200, unpack(data)
         told = self.state = unpack(data)
         for (after, last), page in zip(told.get("pages", ()), pieces(data)[1:], strict=True):
             assert told["area"] == self.area
-            for line in zstandard.ZstdDecompressor().decompress(page).splitlines():
-                sequence, change = line.split(b" ", 1)
-                assert after < int(sequence) <= last
-                self.changes[int(sequence)] = change
+            assert page[0] == (2 if self.layout == 2 else 0x28)
+            for sequence, change in in_columns(page) if page[0] == 2 else in_lines(page):
+                assert after < sequence <= last
+                self.changes[sequence] = change
         held = [n for first, last in told.get("held", ()) for n in range(first, last + 1)]
         if held:
             listed = "".join(f"{n} {sha(envelopes[n])}\n" for n in held)

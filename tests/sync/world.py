@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import random
+import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ from sync_server.store.engine import as_bytes
 from sync_server.store.intake_tables import batches, blobs, envelopes, submissions
 from sync_server.web.sync import blueprint
 from tests.databases import Sqlite
+from tests.pulled import as_pulled
 from tests.server.field import Clock, a_desk, form, visit
 
 if TYPE_CHECKING:
@@ -206,9 +208,10 @@ class Office:
         """So many changes of a few households, committed at once, and one of another area."""
         self.learned += 1
         words = random.Random(luck)
+        houses = [f"house-{one}" if one % 2 else str(uuid.UUID(int=one + 1)) for one in range(60)]
         made = [
             Change(
-                record=f"house-{(luck + number) % 60}",
+                record=houses[(luck + number) % 60],
                 dataset="households",
                 dot=Dot(f"desk-{self.learned}-{luck}", number + 1),
                 author="sara",
@@ -218,7 +221,8 @@ class Office:
                 writes={
                     EXISTS: Write(YES),
                     "label": Write(f"{luck} {number}"),
-                    "size": Write(str(number)),
+                    "size": Write(str(number), frozenset({Dot("desk-0", luck % 5 + 1)})),
+                    f"members/{uuid.UUID(int=number % 7 + 99)}/age": Write(str(number % 90)),
                     # What does not compress, so that many changes are several pages.
                     "note": Write(words.randbytes(100).hex()),
                 },
@@ -234,7 +238,7 @@ class Office:
             )
 
     def registry(self, name: str = "north") -> list[bytes]:
-        """Every change of the area, byte for byte, in the order of its commits."""
+        """Every change of the area as devices have it, in the order of its commits."""
         changes = desk_tables.changes
         rows = self.desk.store.read(
             lambda tx: tx.execute(
@@ -242,7 +246,9 @@ class Office:
             ).all()
         )
         return [
-            self.desk.at_rest.open(f"changes/{name}/{row.sequence}", as_bytes(row.sealed))
+            as_pulled(
+                self.desk.at_rest.open(f"changes/{name}/{row.sequence}", as_bytes(row.sealed))
+            )
             for row in rows
         ]
 
