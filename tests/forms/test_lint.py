@@ -447,6 +447,15 @@ def test_a_label_that_shows_an_answer_of_a_repeat_is_told_of():
     assert told(inside, "outside-repeat") == []
 
 
+def test_the_name_of_an_entry_is_judged_at_its_place_in_the_settings():
+    text = (
+        "| survey |\n| | type | name | label |\n| | begin_repeat | r | R |\n| | text | v | V |\n"
+        "| | end_repeat | | |\n| settings |\n| | form_id | instance_name |\n| | f | ${v} |\n"
+    )
+    (found,) = told(read_xlsform("f.md", text.encode()), "outside-repeat")
+    assert str(found).startswith("settings row 2: warning: instance_name: every r has its own ${v}")
+
+
 def test_what_is_offered_from_a_repeat_is_judged_by_its_own_answers():
     made = form(*REPEAT, ask("select_one ${age}", "who", choice_filter="${age} > 17"))
     assert told(made, "outside-repeat") == []
