@@ -185,6 +185,8 @@ class Entry:
         self._taken: dict[Cell, str] = {}
         self._deep = 0
         self._begun = False
+        self._seen: dict[Cell, str] = {}
+        """What was seen of answers that actions follow."""
         self._loading = False
         """The actions of a load or of a new instance are under way, as Web Forms has them."""
         self._read_back = False
@@ -460,20 +462,27 @@ class Entry:
                 return Changed(fault=fault)
         # Blank where it was blank is no act, not even to Collect.
         if text != before or (text and self.dialect.recalculates_on_same_value):
-            was = self._seen(node)
             self._give(node, text)
             self._run()
-            if self.dialect.webforms and node.defn.select:
-                self._cleared([node])
-            if self._seen(node) != was if self.dialect.webforms else text != before:
+            if text != before and not self.dialect.webforms:
                 self._changed_by_hand(node)
         self._after()
         return self._told(node)
 
-    @staticmethod
-    def _seen(node: Cell) -> str:
-        """The answer as others see it: what is not relevant is blank."""
-        return node.text if node.relevant else ""
+    def _followed(self) -> bool:
+        """In Web Forms what is seen of an answer (of what is not relevant, nothing) sets off its
+        actions whenever it has changed, by whatever. Says whether any was.
+        """
+        seen, self._seen = self._seen, {}
+        changed = []
+        for source in self.form.followed:
+            for node in below(self.root, source.path[1:]):
+                self._seen[node] = text = node.text if node.relevant else ""
+                if seen.get(node, text) != text:
+                    changed.append(node)
+        for node in changed:
+            self._changed_by_hand(node)
+        return bool(changed)
 
     def _stored(self, node: Cell, value: str) -> str:
         """The answer as its question keeps it."""
@@ -895,6 +904,8 @@ class Entry:
         for _ in range(_ROUNDS_MAX):
             again = self._counted() if self.form.counted else False
             again = self._cleared(self._suspects()) or again
+            if self.dialect.webforms and self.form.followed:
+                again = self._followed() or again
             if not again:
                 return
 
@@ -1018,7 +1029,7 @@ class Entry:
         before = node.text
         self._give(node, text)
         self._run()
-        if text != before:
+        if text != before and not self.dialect.webforms:
             self._changed_by_hand(node)
 
     # -- telling

@@ -98,6 +98,14 @@ class Form:
             self._check_headings(reader)
         self.controls: tuple[Control, ...] = tuple(reader.controls)
         self.actions: tuple[Action, ...] = tuple(reader.actions)
+        self.followed = tuple(
+            control.definition
+            for top in self.controls
+            for control in top.within()
+            if control.definition is not None
+            and any("xforms-value-changed" in action.events for action in control.actions)
+        )
+        """The questions whose changes set off actions."""
         self.graph = Graph(ruled, tolerant=dialect == "webforms")
         self.routes: dict[tuple[Definition, Definition], tuple[int, Path]] = {}
         """The ways between definitions that entries have gone already."""
