@@ -705,7 +705,7 @@ class Screen:
     def __init__(self, *, quiet: bool) -> None:
         self._quiet = quiet
         self._drawn = False
-        self._last = ""
+        self._last = (0, 0)
         self._live = sys.stderr.isatty()
 
     def tell(self, now: Progress) -> None:
@@ -725,9 +725,10 @@ class Screen:
             filled = int(share * 24)
             click.echo(f"\r\x1b[K[{'#' * filled}{'.' * (24 - filled)}] {line}", nl=False, err=True)
             self._drawn = True
-        elif line.removesuffix(left) != self._last and (now.records or now.bytes):
+        elif (now.records, now.bytes) != self._last:
+            # In a file or a script's log: only what moved.
             click.echo(line, err=True)
-        self._last = line.removesuffix(left)
+        self._last = (now.records, now.bytes)
 
     def end(self) -> None:
         if self._drawn:
@@ -753,12 +754,23 @@ def _tell_trouble(
         told = {"synced": False, "trouble": trouble, **left}
         click.echo(json.dumps(told | ({} if pause_s is None else {"again_s": round(pause_s)})))
         return
-    again = "field-agent sync" if pause_s is None else f"again in {pause_s:.0f} s"
+    again = (
+        "field-agent sync, or without a network field-agent bundle FILE"
+        if pause_s is None
+        else f"again in {pause_s:.0f} s"
+    )
+    waits = _waiting(left["left"], left["attachments_left"])
     click.echo(
-        f"field-agent: {trouble}. {left['left']} entries and {left['attachments_left']} files wait "
-        f"here and go out with the next sync, from where this one stopped: {again}",
+        f"field-agent: {trouble.rstrip('.')}. {waits} here, to go out with the next sync, from where "
+        f"this one stopped: {again}",
         err=True,
     )
+
+
+def _waiting(entries: int, files: int) -> str:
+    named = f"{entries} {'entry' if entries == 1 else 'entries'}"
+    named += f" and {files} {'file' if files == 1 else 'files'}"
+    return f"{named} {'waits' if entries + files == 1 else 'wait'}"
 
 
 def _tell(outcome: Outcome, *, as_json: bool, in_a_line: bool = False) -> None:
@@ -784,8 +796,8 @@ def _tell(outcome: Outcome, *, as_json: bool, in_a_line: bool = False) -> None:
         click.echo(f"  {outcome.parked} wait at the server for their form to be published")
     if not outcome.synced:
         click.echo(
-            f"  {outcome.left} entries and {outcome.attachments_left} files are still only here; "
-            "run field-agent sync again"
+            f"  {_waiting(outcome.left, outcome.attachments_left)} here still; run field-agent sync "
+            "again"
         )
     if abs(outcome.skew_ms) > 120_000:
         click.echo(

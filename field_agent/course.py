@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from field_agent.store import Store
     from field_agent.transport import Link
+    from schemas.problems import Problem
 
 PATIENCE = 12
 PATIENCE_UNMET = 3
@@ -123,6 +124,11 @@ class Course:
         wait = pause_s(self._fails - (1 if met else 0), self.means.luck())
         self.say(self.doing, f"{why}; again in {wait:.1f} s")
         self.means.sleep(wait)
+
+
+def passes_soon(problem: Problem) -> bool:
+    """Whether the next minute may be another: a server's full disk wants a person first."""
+    return problem.code != "storage-full"
 
 
 def pause_s(fails: int, luck: float) -> float:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 from typing import TYPE_CHECKING, Any
 
+from field_agent.course import passes_soon
 from field_agent.incoming import take
 from field_agent.lane import Lane
 from field_agent.outgoing import Known, Outgoing, known, prepare, split
@@ -265,7 +266,7 @@ class Rounds:
     def _refusal(self, error: Refused, outgoing: Outgoing) -> None:
         problem = error.problem
         if problem.kind.again:
-            self._trouble = Unreachable(problem.sentence())
+            self._trouble = Unreachable(problem.sentence(), met=passes_soon(problem))
         elif problem.code == "batch-changed":
             self._trouble = Unreachable(problem.sentence())
             self._give_up(outgoing)

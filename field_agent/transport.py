@@ -43,7 +43,8 @@ _FORGIVEN = 20
 class Unreachable(Exception):
     """The server did not answer, or what came back was not its own: nothing on the device changed.
 
-    `met` says whether there was a connection at all before it broke.
+    `met` says whether there was a connection at all to the server before it broke, so that it is
+    worth trying again at once.
     """
 
     def __init__(self, told: str, *, met: bool = True) -> None:
@@ -213,7 +214,8 @@ class Link:
         try:
             answer = self.wire.send(method, path, head, body)
             if not trusted(answer, signature, self.server_key, method):
-                raise Unreachable(_unsigned(answer))
+                # A hotel's page does not even try to sign: it will be there for a while.
+                raise Unreachable(_unsigned(answer), met=REPLY_HEADER.lower() in answer.headers)
         except Unreachable:
             self.traffic.lost += 1
             # A connection that had carried something and broke: perhaps it always does, there.
@@ -251,7 +253,7 @@ def trusted(answer: Answer, request_signature: str, server_key: bytes, method: s
 def _unsigned(answer: Answer) -> str:
     return (
         f"what answered (status {answer.status}) is not the server that enrolled this device: "
-        "a sign-in page of the network, another server, or a broken link"
+        "a sign-in page of the network (sign in with a browser), another server, or a broken link"
     )
 
 

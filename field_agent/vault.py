@@ -142,7 +142,10 @@ class _KeyFile:
         try:
             body: dict[str, Any] = json.loads(data)
             if body.get("revoked"):
-                raise Revoked(f"this device was revoked: {body['revoked']}")
+                raise Revoked(
+                    f"this device was revoked: {body['revoked']}. Its key is erased and nothing on it "
+                    "can be opened; ask the office for a new code and enrol anew, in another --home"
+                )
             again = canonical(body)
             check = body.pop("check")
             if again != data or check != hashlib.sha256(canonical(body)).hexdigest():

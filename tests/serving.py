@@ -36,5 +36,5 @@ def serving(app: Callable[..., Any], *, threads: int = 4) -> Iterator[int]:
         # of them could be in its `select` just then, or be another file's number by the next.
         server.task_dispatcher.shutdown()
         server.trigger.pull_trigger(lambda: wasyncore.close_all(sockets))
-        loop.join(20)
+        loop.join(60)
         assert not loop.is_alive(), "the door does not close"

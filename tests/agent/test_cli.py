@@ -81,7 +81,7 @@ class Field:
             stderr=log,
         )
         log.close()
-        for _ in range(300):
+        for _ in range(1200):
             try:
                 with urllib.request.urlopen(self.url + "/healthz", timeout=2):
                     return
@@ -92,7 +92,7 @@ class Field:
     def unplug(self) -> None:
         if self.serving:
             self.serving.terminate()
-            self.serving.wait(20)
+            self.serving.wait(60)
             self.serving = None
 
 
@@ -123,7 +123,7 @@ def test_households_registered_without_a_network_are_synced_when_it_is_back(fiel
         assert down.returncode == 1
         assert "does not answer" in down.stderr
         assert "Traceback" not in down.stderr
-        assert "2 entries and 2 files wait here and go out with the next sync" in down.stderr
+        assert "2 entries and 2 files wait here, to go out with the next sync" in down.stderr
         scripted = field.agent("sync", "--json")
         assert scripted.returncode == 1
         told = json.loads(scripted.stdout)

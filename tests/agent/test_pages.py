@@ -165,7 +165,7 @@ told();
 """
 
 
-def wait(check, patience_s=20.0):
+def wait(check, patience_s=120.0):
     until = time.monotonic() + patience_s
     while time.monotonic() < until:
         found = check()

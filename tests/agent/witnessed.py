@@ -280,7 +280,7 @@ def _served(server: Path, temp: Path, log: Path) -> Iterator[int]:
             env={**os.environ, "TMPDIR": str(temp)},
         )
     try:
-        for _ in range(600):
+        for _ in range(1200):
             with (
                 suppress(OSError),
                 urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2),
@@ -292,4 +292,4 @@ def _served(server: Path, temp: Path, log: Path) -> Iterator[int]:
         yield port
     finally:
         serving.send_signal(signal.SIGTERM)
-        serving.wait(30)
+        serving.wait(60)

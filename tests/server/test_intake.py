@@ -131,10 +131,10 @@ def test_the_watch_inspects_what_it_is_woken_for(desk, tablet):
 
     wrong: list[BaseException] = []
     watch = Watch(desk, report=wrong.append)
-    watch.start()
     tablet.client = app_of(replace(desk, wake=watch.wake))
+    watch.start()
     tablet.round([tablet.seal() for _ in range(3)], "b1")
-    for _ in range(500):
+    for _ in range(6000):
         if "received" not in str(state_of(desk)):
             break
         time.sleep(0.01)
@@ -160,14 +160,14 @@ def test_the_watch_lets_whoever_brings_something_go_first_but_not_for_ever(desk,
             watch.wake()
 
     watch = Watch(desk, report=lambda error: seen.append(repr(error)), sleep=sleep)
-    watch.start()
     tablet.client = app_of(replace(desk, wake=watch.wake))
-    for _ in range(3000):
+    watch.start()
+    for _ in range(6000):
         if begun.wait(0.01):
             break
         watch.wake()
     go_on.set()
-    for _ in range(1000):
+    for _ in range(6000):
         if "checked" in str(state_of(desk)):
             break
         time.sleep(0.01)

@@ -278,7 +278,7 @@ def test_the_log_of_sqlite_is_folded_into_the_file_when_nobody_writes(tmp_path):
     store.create()
     for number in range(3):
         store.transaction(lambda tx, n=number: note(tx, f"n{n}"))
-    for _ in range(1000):
+    for _ in range(6000):
         # Opened so, SQLite reads the file without its log.
         alone = sqlite3.connect(f"file:{file}?immutable=1", uri=True)
         # It may be being written, or have no table yet.

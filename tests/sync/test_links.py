@@ -20,7 +20,7 @@ class Afar(Tablet):
         wires: list[transport.Http] = []
 
         def link() -> transport.Link:
-            wires.append(transport.Http(f"http://127.0.0.1:{port}", read_s=20))
+            wires.append(transport.Http(f"http://127.0.0.1:{port}", read_s=60))
             return sync.link_of(self.store, wires[-1], self.now_ms)
 
         steady = time.monotonic

@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from field_agent import blobs, transport, watch
+from field_agent import blobs, course, transport, watch
 from field_agent.course import Outcome
 from schemas.problems import Refused
 from sync_server.publish import publish
+from sync_server.store.engine import StorageFull
 from tests.server.field import form
 from tests.sync.world import Office, Tablet, Wire
 
@@ -73,6 +74,58 @@ def test_pieces_become_as_small_as_8_kib_where_nothing_larger_comes_through(tabl
     assert max(pieces) == blobs.CHUNK_MIN
     # What came through once was not sent again.
     assert sum(pieces) == sum(one.size for one in tablet.store.attachments(unsent=False))
+    tablet.check_done()
+
+
+@dataclass
+class Hotel(Wire):
+    """Answers itself, as the sign-in page of a network does."""
+
+    asked: int = 0
+
+    def send(self, *_request) -> transport.Answer:
+        self.asked += 1
+        return transport.Answer(200, {"content-type": "text/html"}, b"<h1>Room number?</h1>")
+
+
+def test_a_sign_in_page_of_the_network_is_soon_left_alone_and_named(tablet):
+    tablet.finish(file=9_000)
+    tablet.wire = Hotel(tablet.office)
+    with pytest.raises(transport.Unreachable, match="sign in with a browser"):
+        tablet.run().sync()
+    assert tablet.wire.asked == course.PATIENCE_UNMET
+    tablet.check()
+
+
+@dataclass
+class Full:
+    """The server's store, whose disk is full from the `after`th piece of work on."""
+
+    store: object
+    after: int
+
+    def __getattr__(self, name):
+        return getattr(self.store, name)
+
+    def transaction(self, work, *, lock=""):
+        self.after -= 1
+        if self.after < 0:
+            raise StorageFull("the disk is full")
+        return self.store.transaction(work, lock=lock)
+
+
+@pytest.mark.parametrize("after", [0, 1, 3], ids=["entries", "files", "in the midst"])
+def test_a_server_that_is_full_is_soon_left_alone_and_gets_all_once_it_has_room(tablet, after):
+    for size in (9_000, 70_000):
+        tablet.finish(file=size)
+    office = tablet.office
+    room, office.mortal._store = office.mortal._store, Full(office.mortal._store, after)
+    with pytest.raises(transport.Unreachable, match="Free space on the server"):
+        tablet.run().sync()
+    assert len(tablet.wire.got) <= after + 4 + course.PATIENCE_UNMET
+    tablet.check()
+    office.mortal._store = room
+    assert tablet.sync().synced
     tablet.check_done()
 
 
