@@ -182,7 +182,9 @@ class Reader:
     # -- reading, in the order in which one thing needs another
 
     def _find(self, root: Element) -> tuple[Element, Element | None, str]:
-        model = body = None
+        # A model by itself is a form that asks nothing: Collect opens it.
+        model = root if local(root) == "model" and self.dialect == "collect" else None
+        body = None
         title = ""
         for part in kids(root):
             if local(part) == "body":

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from forms.language.syntax import Expr
     from forms.tree import Node
 
+    Where = tuple[str, ...] | None
+
 TEXT_MAX = 1_000_000
 REGEX_MEMORY_MAX = 8 * 2**20
 
@@ -275,10 +277,20 @@ def digest(text: str, algorithm: str, encoding: str = "base64") -> str:
     return made.hex() if encoding == "hex" else base64.b64encode(made).decode()
 
 
-@simple("base64-decode", takes="s", gives="s")
-def base64_decode(text: str) -> str:
-    """The text that was encoded, with U+FFFD for bytes that are no text; "" where it is none."""
+@function("base64-decode", least=1, most=1)
+def _base64_decode(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
+    text = compiler.conversions.string(compiler.compile(arguments[0], where))
+    whole = compiler.conversions.java
+    return Code("s", lambda node, frame: base64_decode(text(node, frame), whole=whole))
+
+
+def base64_decode(text: str, *, whole: bool) -> str:
+    """The text that was encoded, with U+FFFD for bytes that are no text; "" where it is none.
+    `whole` asks for the signs "=" at its end that make it four by four.
+    """
     text = "".join(text.split())
+    if whole and len(text) % 4:
+        return ""
     try:
         made = base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
     except (binascii.Error, ValueError):
