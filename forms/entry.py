@@ -794,11 +794,15 @@ class Entry:
 
     def _node_by_node(self, events: frozenset[str], top: Cell) -> None:
         """As Web Forms has it: each node in the order of the form, once all has been worked out,
-        and only where it is relevant; nothing follows these actions but what is worked out.
+        and only where it is relevant; nothing follows these actions but what is worked out. A
+        calculation that reads nodes which begin with it is done again once they are there.
         """
+        depth = len(top.defn.path)
         waiting: dict[Path, list[Action]] = {}
         for action in self.form.actions:
-            if not events.isdisjoint(action.events):
+            work = self.form.by_path[action.target].calculate
+            stays = work is not None and any(one[:depth] == top.defn.path for one in work.reads)
+            if not stays and not events.isdisjoint(action.events):
                 waiting.setdefault(action.target, []).append(action)
         if not waiting:
             return

@@ -237,3 +237,16 @@ def test_to_a_browser_what_is_hidden_when_an_entry_begins_is_not_set():
     kept = entry(form, COLLECT.name)
     kept.answer("/data/a", "yes")
     assert value(kept, "/data/b") == "set"
+
+
+def test_to_a_browser_a_calculation_of_what_begins_with_it_stays_over_an_action():
+    made = '<setvalue event="odk-new-repeat" ref="/data/r/c" value="0"/>'
+    for work, kept in (("../a + 1", "6"), ("/data/q + 1", "0"), ("2", "0")):
+        form = xform(
+            '<q>3</q><r jr:template=""><a>5</a><c/></r>',
+            f'<bind nodeset="/data/r/c" calculate="{work}"/>',
+            f'{asked("q")}<repeat nodeset="/data/r">{made}{asked("r/a")}</repeat>',
+        )
+        opened = entry(form, WEBFORMS.name)
+        opened.add_repeat("/data/r")
+        assert value(opened, "/data/r[1]/c") == kept
