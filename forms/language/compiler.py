@@ -508,7 +508,8 @@ class Compiler:
 
     def _equal(self, left: Code, right: Code, *, negated: bool, constant: bool) -> Code:
         conversions = self.conversions
-        if left.kind in "snb" and right.kind == "d":
+        # What a choice is called may take the answer back: there the order is the form's own.
+        if left.kind in "snb" and right.kind == "d" and "jr:choice-name" not in self.functions:
             left, right = right, left
         kinds = left.kind + right.kind
         if kinds == "ss":

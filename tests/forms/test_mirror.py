@@ -106,3 +106,16 @@ def test_what_is_always_read_only_wakes_nobody_in_a_new_instance():
     )
     assert [step["/data/all"]["value"] for step in steps] == ["", "west", "west", " "]
     assert steps[-1]["/data/r[2]/in[1]/q"]["ro"]
+
+
+def test_an_answer_that_was_taken_back_when_its_name_was_asked_reads_as_blank_further_right():
+    named = "jr:choice-name(/data/q, '/data/q')"
+    form = xform(
+        "<q/><right/>",
+        f"""<bind nodeset="/data/q" type="string"/>
+            <bind nodeset="/data/right" calculate="{named} = /data/q"/>""",
+        chooses("/data/q", "instance('region')/root/item[name = 'north']"),
+        DISTRICTS,
+    )
+    _, step = played(form, answer("/data/q", "west"))
+    assert step["/data/right"]["value"] == "1"
