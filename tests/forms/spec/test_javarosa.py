@@ -40,15 +40,16 @@ CASES: dict[str, Case] = {
 
 
 def told_by_javarosa() -> dict[str, list[str]]:
-    """Where JavaRosa does not do what is written, by case; one Java for each zone."""
+    """Where JavaRosa does not do what is written, by case, nowhere for most; one Java for each zone.
+    A case for which a busy machine left it no time is not judged.
+    """
     wrong: dict[str, list[str]] = {}
     for zone, group in groupby(sorted(CASES, key=lambda name: CASES[name].zone), _zone):
         names = list(group)
         told = oracle.replay([CASES[name].written(name) for name in names], zone)
         for name, one in zip(names, told, strict=True):
-            faults = CASES[name].faults(one)
-            if faults:
-                wrong[name] = faults
+            if not one.get("timeout"):
+                wrong[name] = CASES[name].faults(one)
     return wrong
 
 
@@ -62,7 +63,10 @@ def test_javarosa_does_what_is_written_here_but_where_it_is_said_that_it_stops()
     except oracle.Missing as missing:
         pytest.skip(str(missing))
     wrong = told_by_javarosa()
-    unexpected = {name: faults for name, faults in wrong.items() if not CASES[name].stops}
+    assert len(wrong) > len(CASES) / 2
+    unexpected = {
+        name: faults for name, faults in wrong.items() if faults and not CASES[name].stops
+    }
     assert unexpected == {}
-    excused = {name for name, case in CASES.items() if case.stops}
-    assert excused == set(wrong), "what JavaRosa does is no longer what is said of it"
+    stale = [name for name, faults in wrong.items() if CASES[name].stops and not faults]
+    assert stale == [], "what JavaRosa does is no longer what is said of it"
