@@ -18,9 +18,8 @@ from forms.entry import Changed, Entry, Fault, NoSuchNode
 from forms.held import DECIMAL, INT, WORDS
 from forms.instance import Cell, below, everything, ref_of, remove
 from forms.itext import BLANKS
-from forms.language import written
 from forms.language.core import held
-from forms.twins import shared
+from forms.twins import said, shared
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -74,8 +73,7 @@ class Cascades:
         for rule in sorted(graph.rules, key=lambda one: one.target.number):
             if rule in self.absolute:
                 continue
-            key = (rule.kind, written(rule.compiled.ast), rule.compiled.reads)
-            same.setdefault(key, []).append(rule)
+            same.setdefault((rule.kind, said(rule.target, rule.compiled)), []).append(rule)
         of: dict[Rule, Trigger] = {}
         triggers = []
         for rules in same.values():

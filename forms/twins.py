@@ -44,11 +44,11 @@ def settle_twins(ruled: Iterable[Definition], scope: Scope) -> None:
 
 
 def _settle(kind: str, rules: Sequence[tuple[Definition, Compiled]], scope: Scope) -> None:
-    alike: dict[str, list[Path]] = {}
+    alike: dict[object, list[Path]] = {}
     for definition, compiled in rules:
-        alike.setdefault(_said(compiled), []).append(definition.path)
+        alike.setdefault(said(definition, compiled), []).append(definition.path)
     for definition, compiled in rules:
-        around = shared(alike[_said(compiled)])
+        around = shared(alike[said(definition, compiled)])
         if len(around) < compiled.program.pins:
             narrower = compile_expression(
                 compiled.text, at=definition.path, scope=scope, pinned=len(around)
@@ -56,6 +56,11 @@ def _settle(kind: str, rules: Sequence[tuple[Definition, Compiled]], scope: Scop
             setattr(definition, kind, narrower)
 
 
-def _said(compiled: Compiled) -> str:
+ALONE = frozenset({"now", "once", "random", "today", "uuid"})
+"""With one of these in it no rule says the same as another to JavaRosa."""
+
+
+def said(definition: Definition, compiled: Compiled) -> object:
     """What a rule says, however it is spaced: what is written by hand and what ${name} became."""
-    return written(compiled.ast)
+    own = None if compiled.functions.isdisjoint(ALONE) else definition.path
+    return written(compiled.ast), compiled.reads, own

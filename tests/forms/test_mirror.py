@@ -119,3 +119,17 @@ def test_an_answer_that_was_taken_back_when_its_name_was_asked_reads_as_blank_fu
     )
     _, step = played(form, answer("/data/q", "west"))
     assert step["/data/right"]["value"] == "1"
+
+
+def test_rules_that_read_the_clock_are_never_one_so_that_one_does_not_wake_for_the_other():
+    form = xform(
+        "<day/><a/><b/><r jr:template=''><c/></r><r><c/></r>",
+        """<bind nodeset="/data/day" type="date"/>
+           <bind nodeset="/data/a" type="string" relevant="/data/day &lt;= today()"/>
+           <bind nodeset="/data/b" type="string" calculate="string(/data/a)"/>
+           <bind nodeset="/data/r/c" type="string" relevant="/data/day &lt;= today()"/>""",
+        """<input ref="/data/day"/><input ref="/data/a"/><input ref="/data/b"/>
+           <group><repeat nodeset="/data/r"><input ref="/data/r/c"/></repeat></group>""",
+    )
+    steps = played(form, answer("/data/b", "by hand"), {"op": "add_repeat", "ref": "/data/r"})
+    assert [step["/data/b"]["value"] for step in steps] == ["", "by hand", "by hand"]
