@@ -6,6 +6,7 @@ import json
 import os
 import sys
 import time
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from datetime import datetime, tzinfo
 
     from field_agent.course import Outcome, Progress
@@ -642,7 +643,7 @@ def sync(device: Device, *, watch: bool, as_json: bool) -> None:
     from field_agent.transport import Unreachable
     from field_agent.watch import watch as keep_on
 
-    with device.open(for_contact=True) as store:
+    with _told_to_scripts(as_json=as_json), device.open(for_contact=True) as store:
         screen = Screen(quiet=as_json)
 
         def once() -> Outcome:
@@ -671,6 +672,20 @@ def sync(device: Device, *, watch: bool, as_json: bool) -> None:
                 _tell(told, as_json=as_json, in_a_line=True)
 
         keep_on(once, sleep=time.sleep, luck=luck, say=say)
+
+
+@contextmanager
+def _told_to_scripts(*, as_json: bool) -> Iterator[None]:
+    """What ends a sync for good stands where a script reads the outcome, too."""
+    from field_agent.trouble import Busy, DiskFull, Locked
+    from schemas.problems import Refused
+
+    try:
+        yield
+    except (Refused, Locked, DiskFull, Busy) as error:
+        if as_json:
+            click.echo(json.dumps({"synced": False, "trouble": str(error)}, ensure_ascii=False))
+        raise
 
 
 def run_of(store: Store, tell: Callable[[Progress], None]) -> Run:

@@ -372,7 +372,10 @@ def test_a_revoked_device_erases_its_key(field):
     ran = field.agent("enrol", "--file", str(field.folder / "t2"), field.url, home="lost")
     assert ran.returncode == 0, ran.stderr
     field.office("devices", "revoke", "lost", "--why", "stolen")
-    ran = field.agent("sync", home="lost")
+    ran = field.agent("sync", "--json", home="lost")
     assert ran.returncode == 1
     assert "revoked this device" in ran.stderr
+    told = json.loads(ran.stdout)
+    assert told == {"synced": False, "trouble": told["trouble"]}
+    assert "revoked this device" in told["trouble"]
     assert "revoked" in field.agent("status", home="lost").stderr
