@@ -261,7 +261,7 @@ class Interview:
         """Seal it into the outbox. Raises `Unfinished`; then all answers are kept as they are."""
         self.left()
         if self.book is not None:
-            self.entry.answer(self.book.ref, FILE)
+            self.entry.name_log(self.book.ref, FILE)
         try:
             done = self.entry.finish()
         except Unfinished:

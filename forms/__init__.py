@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from forms.choices import Choice
     from forms.context import Context
+    from forms.dialect import NoSuchDialect
     from forms.entry import (
         Changed,
         Entry,
         Fault,
+        NoSuchLanguage,
         NoSuchNode,
         State,
     )
@@ -32,6 +34,8 @@ __all__ = [
     "Entry",
     "Fault",
     "Form",
+    "NoSuchDialect",
+    "NoSuchLanguage",
     "NoSuchNode",
     "Problem",
     "State",
@@ -49,6 +53,7 @@ _HOMES = {
     "Form": "forms.form",
     "load": "forms.form",
     "Context": "forms.context",
+    "NoSuchDialect": "forms.dialect",
     "Choice": "forms.choices",
     "Submission": "forms.finish",
     "Unfinished": "forms.finish",
@@ -59,6 +64,7 @@ _HOMES = {
         "Changed",
         "Entry",
         "Fault",
+        "NoSuchLanguage",
         "NoSuchNode",
         "State",
     ),

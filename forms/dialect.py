@@ -39,3 +39,15 @@ WEBFORMS = Dialect(
     recalculates_on_same_value=False,
 )
 DIALECTS = {one.name: one for one in (COLLECT, WEBFORMS)}
+
+
+class NoSuchDialect(ValueError):
+    """Nobody has such habits; no form was read."""
+
+
+def dialect_named(name: str) -> Dialect:
+    """Raises NoSuchDialect."""
+    found = DIALECTS.get(name)
+    if found is None:
+        raise NoSuchDialect(f"there is no dialect {name!r}; there are {', '.join(DIALECTS)}")
+    return found

@@ -28,7 +28,7 @@ from forms.itext import MEDIA, Output
 from forms.language import TooCostly
 from forms.markup import parse
 from forms.media import instance_of
-from forms.plant import plant
+from forms.plant import of_form, plant
 from forms.preload import preloaded, property_named
 from forms.values import answered, calculated
 
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from forms.graph import Rule
     from forms.itext import Text
     from forms.language import Compiled
+    from forms.markup import Element
     from forms.model import Action, Control, Definition, Itemset, Path
     from forms.tree import Node
 
@@ -135,6 +136,10 @@ class NoSuchNode(KeyError):
         return str(self.args[0])
 
 
+class NoSuchLanguage(ValueError):
+    """The form speaks other languages; the entry goes on in the one that it was in."""
+
+
 class NotAsked(ValueError):
     """Nobody can answer there now. Nothing was changed."""
 
@@ -192,6 +197,8 @@ class Entry:
         self._read_back = False
         self._made: dict[Node, None] = {}
         """Instances of repeats that were added here."""
+        self.left_out: tuple[str, ...] = ()
+        """What stood in the XML that it was read from, and has no place in this version of the form."""
 
     # -- beginnings
 
@@ -212,12 +219,14 @@ class Entry:
     ) -> Entry:
         """An entry kept by `save`, or any submission's XML. Never runs first-load events.
 
+        An entry of another version opens too; what this one has no place for is in `left_out`.
         Raises WrongForm where the XML is not this form's.
         """
         if dialect is not None:
             form = form.in_dialect(dialect)
-        root = plant(form, parse(saved, what="the saved entry"))
+        root, left_out = cls._read(form, parse(saved, what="the saved entry"))
         entry = cls(form, context, root)
+        entry.left_out = left_out
         entry._begin(first=False)
         return entry
 
@@ -225,14 +234,28 @@ class Entry:
     def edit(
         cls, form: Form, submission: bytes, context: Context, dialect: str | None = None
     ) -> Entry:
-        """A correction: a new entry that names the submission it replaces as deprecatedID."""
+        """A correction: a new entry that names the submission it replaces as deprecatedID.
+
+        As with `resume`, other versions open, `left_out` names what goes, and another form's
+        submission raises WrongForm.
+        """
         if dialect is not None:
             form = form.in_dialect(dialect)
-        root = plant(form, parse(submission, what="the submission"))
+        root, left_out = cls._read(form, parse(submission, what="the submission"))
         entry = cls(form, context, root)
+        entry.left_out = left_out
         entry._rename()
         entry._begin(first=False)
         return entry
+
+    _of_any_form = False
+
+    @classmethod
+    def _read(cls, form: Form, root: Element) -> tuple[Cell, tuple[str, ...]]:
+        if not cls._of_any_form:
+            of_form(form, root)
+        left_out: list[str] = []
+        return plant(form, root, left_out=left_out), tuple(left_out)
 
     def _rename(self) -> None:
         """The id it had becomes deprecatedID; where the form makes its ids, a new one is made (at
@@ -446,9 +469,22 @@ class Entry:
         """The answer is stored as its type has it, and all that follows is worked out.
 
         An answer that breaks its constraint is kept and reported as `fault`; with keep_faulty
-        off it is refused instead, and the old one stays. Raises NoSuchNode.
+        off it is refused instead, and the old one stays. Raises NoSuchNode, also where nobody is
+        asked: what is worked out there is not for a person to say.
         """
+        if not isinstance(value, str):
+            raise TypeError(f"{ref}: an answer is a text, such as '5', not {type(value).__name__}")
         node = self.find(ref)
+        control = node.defn.control
+        if control is None or not control.asks:
+            raise NoSuchNode(f"{ref} is no question: nobody is asked there")
+        return self._take(node, value, keep_faulty=keep_faulty)
+
+    def name_log(self, ref: str, file: str) -> Changed:
+        """The file of the audit log, for which a form has a node and no question. Raises NoSuchNode."""
+        return self._take(self.find(ref), file, keep_faulty=True)
+
+    def _take(self, node: Cell, value: str, *, keep_faulty: bool) -> Changed:
         definition = node.defn
         text = self._stored(node, value)
         self._start()
@@ -534,7 +570,12 @@ class Entry:
         return self._told(None)
 
     def set_language(self, language: str) -> Changed:
-        """Texts in another language; what is calculated from texts is worked out again."""
+        """Texts in another language; what is calculated from texts is worked out again. Raises
+        NoSuchLanguage; in a form of one language there is nothing to choose, and nothing to refuse.
+        """
+        spoken = self.form.languages
+        if spoken and language not in spoken:
+            raise NoSuchLanguage(f"{language!r} is none of {', '.join(spoken)}")
         self.language = language
         self._start()
         for rule in self._rules:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from forms.bulk import bulk
-from forms.dialect import DIALECTS
+from forms.dialect import dialect_named
 from forms.graph import Graph, Watcher
 from forms.itext import Output
 from forms.language import Scope, compile_expression
@@ -41,14 +41,15 @@ LAST_SAVED = "jr://instance/last-saved"
 
 class Form:
     """Everything a form says. `Form.load` is the way in; `hash` is of its XML and media together.
+    Two forms are equal where these and their dialects are.
 
     `questions` are the definitions of its nodes in document order; `media_names` the files that
     it asks for.
     """
 
     def __init__(self, xml: bytes, media: Mapping[str, bytes], dialect: str) -> None:
+        self.dialect = dialect_named(dialect)
         self.xml = xml
-        self.dialect = DIALECTS[dialect]
         try:
             root = _parsed(xml)
         except BadMarkup as fault:
@@ -153,9 +154,11 @@ class Form:
     ) -> Form:
         """The form. `media` maps file names (or whole jr:// addresses) to what the files hold.
 
-        Raises BrokenForm with every problem found.
+        Raises BrokenForm with every problem found, and NoSuchDialect.
         """
         data = xml.encode() if isinstance(xml, str) else xml
+        if not isinstance(data, bytes):
+            raise TypeError(f"a form is its XML, as bytes or as text, not {type(data).__name__}")
         with bulk():
             return cls(data, media or {}, dialect)
 
@@ -274,6 +277,14 @@ class Form:
 
     def __repr__(self) -> str:
         return f"<Form {self.id} {self.version}>"
+
+    def __eq__(self, other: object) -> bool:
+        if self is other or not isinstance(other, Form):
+            return self is other
+        return self.dialect == other.dialect and self.hash == other.hash
+
+    def __hash__(self) -> int:
+        return hash((self.hash, self.dialect.name))
 
     def in_dialect(self, dialect: str) -> Form:
         """The same form with another engine's habits."""

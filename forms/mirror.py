@@ -203,6 +203,8 @@ class Mirror(Entry):
 
     _composes = False
     """JavaRosa composes letters when it writes them, and not before."""
+    _of_any_form = True
+    """JavaRosa looks at the name of the root alone."""
 
     # -- working out
 

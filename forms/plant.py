@@ -34,13 +34,26 @@ class Strange:
         """What stands, blank, for the attributes that are left out."""
 
 
-def plant(form: Form, root: Element, strange: Strange | None = None) -> Cell:
-    """Saved XML as nodes of the form. What the form does not know is put into `strange`, or left
-    out where there is none. Raises WrongForm.
+def of_form(form: Form, root: Element) -> None:
+    """Raises WrongForm where the XML says that it is another form's; any version is its own."""
+    found = {str(key).rpartition("}")[2]: str(text) for key, text in reversed(root.items())}
+    said = found.get("id", form.id)
+    if form.id and said != form.id:
+        raise WrongForm(f"it is an entry of the form {said!r}; this is {form.id!r}")
+
+
+def plant(
+    form: Form,
+    root: Element,
+    strange: Strange | None = None,
+    left_out: list[str] | None = None,
+) -> Cell:
+    """Saved XML as nodes of the form. What the form does not know is put into `strange`; where
+    there is none it is left out, and named in `left_out`. Raises WrongForm.
     """
     if local(root) != form.root.name:
         raise WrongForm(f"its data is <{local(root)}>; the form's is <{form.root.name}>")
-    made = _planted(form.root, root, None, strange)
+    made = _planted(form.root, root, None, strange, left_out)
     if strange is not None and str(root.tag).rpartition("}")[0] not in strange.homes:
         strange.found.append((ref_of(made), "foreign"))
     meta = next((kid for kid in kids(root) if local(kid) == "meta"), None)
@@ -65,16 +78,19 @@ def _space(element: Element) -> str:
 
 
 def _planted(
-    definition: Definition, element: Element, parent: Cell | None, strange: Strange | None
+    definition: Definition,
+    element: Element,
+    parent: Cell | None,
+    strange: Strange | None,
+    left_out: list[str] | None,
 ) -> Cell:
     if not definition.children:
         made = Cell(definition, element.text or "", parent)
         if element.attrib:
             _labelled(made, element, strange)
-        if len(element) and strange is not None:
-            strange.found.extend(
-                (f"{ref_of(made)}/{local(kid)}", "unknown") for kid in kids(element)
-            )
+        if len(element):
+            for kid in kids(element):
+                _unknown(f"{ref_of(made)}/{local(kid)}", "unknown", strange, left_out)
         return made
     made = Cell(definition, "", parent)
     if element.attrib:
@@ -87,16 +103,14 @@ def _planted(
         # Nearly all are named without a namespace.
         inner = by_name.get(kid.tag) or by_name.get(local(kid))
         if inner is None:
-            if strange is not None:
-                strange.found.append((f"{ref_of(made)}/{local(kid)}", "unknown"))
+            _unknown(f"{ref_of(made)}/{local(kid)}", "unknown", strange, left_out)
             continue
         name = inner.name
         siblings = table.get(name)
         if siblings is not None and inner.repeat is None and not inner.several:
-            if strange is not None:
-                strange.found.append((f"{ref_of(made)}/{name}", "twice"))
+            _unknown(f"{ref_of(made)}/{name}", "twice", strange, left_out)
             continue
-        grown = _planted(inner, kid, made, strange)
+        grown = _planted(inner, kid, made, strange, left_out)
         if strange is not None:
             # Else it was found by its local name alone.
             if kid.tag != name and str(kid.tag).rpartition("}")[0] not in strange.homes:
@@ -112,6 +126,13 @@ def _planted(
         # Whoever wrote it, an entry goes in the order of the form.
         children.sort(key=_BY_PLACE)
     return made
+
+
+def _unknown(ref: str, why: str, strange: Strange | None, left_out: list[str] | None) -> None:
+    if strange is not None:
+        strange.found.append((ref, why))
+    elif left_out is not None:
+        left_out.append(ref)
 
 
 def _labelled(node: Cell, element: Element, strange: Strange | None) -> None:

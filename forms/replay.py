@@ -12,7 +12,7 @@ from forms import cases
 from forms.choices import offered
 from forms.context import Context
 from forms.dialect import COLLECT, WEBFORMS
-from forms.entry import Entry, NoSuchNode, Restless
+from forms.entry import Entry, NoSuchLanguage, NoSuchNode, Restless
 from forms.form import Form
 from forms.instance import ref_of
 from forms.language import BadExpression, TooCostly
@@ -29,10 +29,6 @@ if TYPE_CHECKING:
     from forms.entry import Fault
     from forms.instance import Cell
     from forms.model import Control
-
-
-class NoSuchLanguage(ValueError):
-    """The form speaks other languages; it goes on in the one that it was in."""
 
 
 EPOCH = datetime(2026, 11, 23, 8, tzinfo=UTC)
@@ -187,18 +183,11 @@ class Run:
         elif operation == "remove_repeat":
             self.entry.remove_repeat(plain(step["ref"]))
         elif operation == "language":
-            self._speak(step["value"])
+            self.entry.set_language(step["value"])
         elif operation in {"save_restore", "serialize_form"}:
             self._again(self._kind.resume(form, self.entry.xml(), self.context))
         elif operation == "edit":
             self._again(self._kind.edit(form, self.entry.xml(), self.context))
-
-    def _speak(self, language: str) -> None:
-        """In a form of one language there is nothing to choose, and nothing to refuse."""
-        spoken = self.entry.form.languages
-        if spoken and language not in spoken:
-            raise NoSuchLanguage(f"{language!r} is none of {', '.join(spoken)}")
-        self.entry.set_language(language)
 
     def _one_more(self, ref: str) -> None:
         """A step may say which instance it makes; one that a count has made already is there."""

@@ -9,7 +9,17 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from forms import BrokenForm, Context, Entry, Form, NoSuchNode, Unfinished
+from forms import (
+    BrokenForm,
+    Context,
+    Entry,
+    Form,
+    NoSuchDialect,
+    NoSuchLanguage,
+    NoSuchNode,
+    Unfinished,
+    WrongForm,
+)
 from forms.check import check
 from forms.instance import everything, ref_of
 from forms.xlsform import compile_xlsform
@@ -332,3 +342,78 @@ def test_whatever_can_be_finished_is_found_sound_by_the_check(
             entry.finish()
         return
     assert check(household, entry.finish().xml) == ()
+
+
+TOTAL = """
+| survey |
+| | type | name | label::English (en) | label::French (fr) | calculation |
+| | integer | b | B | B | |
+| | calculate | tot | | | sum(${b}) |
+| settings |
+| | form_id | version |
+| | sums | 1 |
+"""
+
+
+def test_what_is_worked_out_is_not_for_a_person_to_say():
+    """A total of 77 was taken, sent, and found to be wrong by our own check of it."""
+    entry = Entry.start(form(TOTAL), context())
+    entry.answer("/data/b", "3")
+    for ref in ("/data/tot", "/data", "/data/meta/instanceID"):
+        with pytest.raises(NoSuchNode, match="nobody is asked there"):
+            entry.answer(ref, "77")
+    done = entry.finish()
+    assert b"<tot>3</tot>" in done.xml
+    assert check(entry.form, done.xml) == ()
+
+
+def test_a_form_goes_on_in_its_language_where_it_is_asked_for_one_that_it_lacks():
+    entry = Entry.start(form(TOTAL), context())
+    entry.set_language("French (fr)")
+    with pytest.raises(NoSuchLanguage, match=r"'xx' is none of English \(en\), French \(fr\)"):
+        entry.set_language("xx")
+    assert entry.language == "French (fr)"
+    # Where there is but one language, nobody has to know what it is called.
+    Entry.start(form(), context()).set_language("xx")
+
+
+def test_what_is_no_text_is_refused_in_words():
+    entry = Entry.start(form(TOTAL), context())
+    for value in (5, None):
+        with pytest.raises(TypeError, match="/data/b: an answer is a text"):
+            entry.answer("/data/b", value)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match="a form is its XML"):
+        Form.load(None)  # type: ignore[arg-type]
+    with pytest.raises(NoSuchDialect, match="no dialect 'kobo'; there are collect, webforms"):
+        Form.load(entry.form.xml, None, "kobo")
+
+
+def test_forms_of_the_same_bytes_are_the_same_form():
+    xml = form().xml
+    one, same = Form.load(xml, {"a.csv": b"name\n"}), Form.load(xml, {"a.csv": b"name\n"})
+    assert one == same
+    assert len({one, same}) == 1
+    others = (
+        Form.load(xml),
+        Form.load(xml, {"a.csv": b"name\nx\n"}),
+        one.in_dialect("webforms"),
+        form(TOTAL),
+        xml,
+    )
+    assert [one == other for other in others] == [False] * len(others)
+
+
+def test_an_entry_of_another_form_is_not_opened_and_what_a_version_lacks_is_named():
+    sums = form(TOTAL)
+    entry = Entry.start(sums, context())
+    entry.answer("/data/b", "3")
+    saved = entry.save()
+    assert Entry.resume(sums, saved, context()).left_out == ()
+    other = saved.replace(b'id="sums"', b'id="other"')
+    older = saved.replace(b'version="1"', b'version="0"')
+    older = older.replace(b"<b>", b"<gone>x</gone><b><in/>", 1)
+    for begin in (Entry.resume, Entry.edit):
+        with pytest.raises(WrongForm, match="of the form 'other'; this is 'sums'"):
+            begin(sums, other, context())
+        opened = begin(sums, older, context())
+        assert opened.left_out == ("/data/gone", "/data/b/in")
