@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from forms.dialect import COLLECT
 from forms.media import BadMedia, heading_of, rows
+from forms.model import type_named
 from forms.problems import Problem
 from forms.sheets import REFERENCE, YES, at_row, files_of, named, select_of
 from forms.terms import read
+from forms.values import answered
 from forms.vocabulary import APPEARANCES, COLUMNS, EXPRESSIONS, OWN_HEADINGS, meant, near
 
 if TYPE_CHECKING:
@@ -241,7 +245,9 @@ _SHAPES = {
     "date": (re.compile(r"\d{4}-\d\d?-\d\d?(?:T.*)?"), "a date, as in 2026-11-23"),
     "time": (re.compile(r"(?:\d{4}-\d\d?-\d\d?T)?\d\d?:\d\d.*"), "a time, as in 14:30"),
     "datetime": (re.compile(r"\d{4}-\d\d?-\d\d?.*"), "a moment, as in 2026-11-23T14:30"),
+    "geopoint": (re.compile(r".*"), "a place, as in 4.85 31.58"),
 }
+_TYPES = {"integer": "int", "datetime": "dateTime"}
 _WORKED_OUT = re.compile(r"\$\{|\w\(|[^-\w.\s:+/]|\s(?:div|mod|and|or)\s")
 
 
@@ -250,7 +256,9 @@ def unfit_defaults(sheets: Sheets, _: Media) -> Iterator[Problem]:
         given, select = row["default"], select_of(row)
         if not given or _WORKED_OUT.search(given):
             continue
-        if row.kind in _SHAPES and not _SHAPES[row.kind][0].fullmatch(given):
+        if row.kind in _SHAPES and not (
+            _SHAPES[row.kind][0].fullmatch(given) and _stays(given, row.kind)
+        ):
             yield at_row(row, f"default: {given!r} is not {_SHAPES[row.kind][1]}: it stays blank")
         elif select is not None and not select.from_file and not select.source.startswith("${"):
             offered = {
@@ -266,6 +274,12 @@ def unfit_defaults(sheets: Sheets, _: Media) -> Iterator[Problem]:
                         f"default: {one!r} is no choice of the list {select.source}"
                         f"{meant(one, offered)}",
                     )
+
+
+def _stays(given: str, kind: str) -> bool:
+    """Whether the engine makes anything of the first value: of the 30th of February nothing."""
+    bind = type_named(_TYPES.get(kind, kind))
+    return bool(answered(given, bind, "", COLLECT, UTC, lambda: datetime(2000, 1, 1, tzinfo=UTC)))
 
 
 def misspelt_appearances(sheets: Sheets, _: Media) -> Iterator[Problem]:
@@ -335,6 +349,70 @@ def pulled_from_nothing(sheets: Sheets, media: Media) -> Iterator[Problem]:
                         )
 
 
+_LISTED = "instance/root/item"
+
+
+def asked_of_lists(sheets: Sheets, media: Media) -> Iterator[Problem]:
+    """A column that instance('places')/root/item[...]/... asks for, and that its list does not have."""
+    written = {row["list_name"] for row in sheets.get("choices", ())}
+    for _, row in named(sheets):
+        for heading in EXPRESSIONS:
+            term = read(row[heading]) if "instance(" in row[heading] else None
+            for path in term.walk() if term is not None else ():
+                if not path.name.startswith(_LISTED) or path.parts[0].kind != "text":
+                    continue
+                source = path.parts[0].name
+                if source in written:
+                    columns = {key for one in sheets["choices"] for key in one.cells} | _MADE
+                else:
+                    held = media if isinstance(media, Mapping) else {}
+                    columns = set(_heading(f"{source}.csv", held))
+                asked = [
+                    word
+                    for part in path.parts[1:]
+                    if part.name == "predicate"
+                    for inner in part.parts
+                    for word in _words(inner)
+                ]
+                asked += path.name.removeprefix(_LISTED).split("/")[1:2]
+                for column in dict.fromkeys(asked) if columns else ():
+                    if column not in columns:
+                        yield at_row(
+                            row,
+                            f"{heading}: the list {source} has no column {column}, so that it is "
+                            f"always blank{meant(column, columns)}",
+                        )
+
+
+_MADE = {"name", "label", "itextId"}
+"""What pyxform writes of every choice."""
+
+
+def paths_to_nothing(sheets: Sheets, _: Media) -> Iterator[Problem]:
+    """An absolute path written by hand that leads to no question."""
+    paths = {path for path, _ in named(sheets)}
+    made = ("_count", "_other")
+    for _, row in named(sheets):
+        for heading in EXPRESSIONS:
+            term = read(row[heading]) if "/" in row[heading] else None
+            for one in term.walk() if term is not None else ():
+                if not _ABSOLUTE.fullmatch(one.name) or one.kind not in {"path", "step"}:
+                    continue
+                below = one.name.split("/", 2)[2]
+                if below in paths or below.partition("/")[0] == "meta" or below.endswith(made):
+                    continue
+                last = below.rpartition("/")[2]
+                names = {path.rpartition("/")[2] for path in paths}
+                yield at_row(
+                    row,
+                    f"{heading}: {one.name} leads to no question, so that it is always blank"
+                    f"{meant(last, names, '${{{}}}')}",
+                )
+
+
+_ABSOLUTE = re.compile(r"/[\w.-]+(?:/[\w.-]+)+")
+
+
 DOUBTS: tuple[Callable[[Sheets, Media], Iterator[Problem]], ...] = (
     misspelt_headings,
     choices_of_no_list,
@@ -349,5 +427,7 @@ DOUBTS: tuple[Callable[[Sheets, Media], Iterator[Problem]], ...] = (
     nothing_asked,
     strange_lists,
     pulled_from_nothing,
+    asked_of_lists,
+    paths_to_nothing,
 )
 """Each mistake alone can be read, tested and argued with."""

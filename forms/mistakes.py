@@ -11,6 +11,7 @@ from forms.language.functions.table import FUNCTIONS
 from forms.media import BadMedia, heading_of, read_instance, rows
 from forms.sheets import BEGIN, END, REFERENCE, YES, at_row, files_of, named, select_of
 from forms.vocabulary import EXPRESSIONS, meant, near
+from forms.wording import plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -271,9 +272,123 @@ REFUSED: tuple[Callable[[Sheets, Media], Iterator[Problem]], ...] = (
 )
 
 
+# What pyxform tells of one at a time, or without its row --------------------------------------
+
+_SHOWN = frozenset(
+    ("label", "hint", "guidance_hint", "image", "audio", "video", "big-image", "media")
+)
+"""Of a question that is asked, one of these says what is read out or shown."""
+_ASKED = frozenset(
+    (
+        *("text", "integer", "int", "decimal", "range", "note", "date", "time", "datetime"),
+        *("acknowledge", "barcode", "image", "audio", "video", "file"),
+        *("geopoint", "geotrace", "geoshape"),
+    )
+)
+_PARAMETER = re.compile(r"([\w-]+)\s*=\s*([^\s;,]+)")
+_REFERENCE_ALONE = re.compile(r"\$\{[^{}]+\}")
+
+
+def stops(sheets: Sheets) -> Iterator[Problem]:
+    """Whatever stops pyxform, where it would tell of the first alone: only to be asked once it has
+    stopped.
+    """
+    for stop in STOPS:
+        yield from stop(sheets)
+
+
+def _says(row: Row) -> frozenset[str]:
+    return frozenset(heading.partition("::")[0] for heading, text in row.cells.items() if text)
+
+
+def nameless(sheets: Sheets) -> Iterator[Problem]:
+    for row in sheets.get("survey", ()):
+        kind = row["type"].strip()
+        if row["name"] or row["disabled"].lower() in YES:
+            continue
+        if select_of(row) or BEGIN.match(kind) or row.kind in _ASKED - {"note"}:
+            yield at_row(row, "it has no name: write one in the column name")
+
+
+def typeless(sheets: Sheets) -> Iterator[Problem]:
+    if not any(row["type"] for row in sheets.get("survey", ())):
+        return
+    for row in sheets.get("survey", ()):
+        told = row["name"] or "label" in _says(row)
+        if told and not row["type"] and row["disabled"].lower() not in YES:
+            yield at_row(row, "it has no type: write one in the column type, such as text")
+
+
+def unlabelled(sheets: Sheets) -> Iterator[Problem]:
+    for row in sheets.get("survey", ()):
+        asked = row["name"] and (select_of(row) or row.kind in _ASKED)
+        worked_out = row["calculation"] or row["trigger"]
+        if asked and not worked_out and _SHOWN.isdisjoint(_says(row)):
+            yield at_row(row, plain("has no label or hint", row))
+
+
+def unsound_shuffles(sheets: Sheets) -> Iterator[Problem]:
+    for row in sheets.get("survey", ()):
+        if select_of(row) is None:
+            continue
+        said = dict(_PARAMETER.findall(row["parameters"]))
+        shuffled, seed = said.get("randomize"), said.get("seed")
+        if shuffled not in {None, "true", "false"}:
+            yield at_row(row, f"parameters: randomize is true or false, not {shuffled}")
+        elif seed is not None and shuffled is None:
+            yield at_row(
+                row,
+                "parameters: a seed is of a shuffled list alone: write randomize=true beside it",
+            )
+        elif seed is not None and not _is_seed(seed):
+            yield at_row(
+                row, f"parameters: the seed is a number or a question, as in ${{name}}, not {seed}"
+            )
+
+
+def _is_seed(text: str) -> bool:
+    if _REFERENCE_ALONE.fullmatch(text):
+        return True
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def triggers_nobody_sees(sheets: Sheets) -> Iterator[Problem]:
+    unseen = {
+        row["name"]
+        for _, row in named(sheets)
+        if row.kind == "calculate"
+        or ((row["calculation"] or row["trigger"]) and _says(row).isdisjoint({"label", "hint"}))
+    }
+    for _, row in named(sheets):
+        for _, name in REFERENCE.findall(row["trigger"]):
+            if name in unseen:
+                yield at_row(
+                    row,
+                    f"trigger: ${{{name}}} is worked out and never asked, so that it sets nothing "
+                    "off: name a question that is asked",
+                )
+
+
+STOPS: tuple[Callable[[Sheets], Iterator[Problem]], ...] = (
+    nameless,
+    typeless,
+    unlabelled,
+    unsound_shuffles,
+    triggers_nobody_sees,
+)
+
+
 # Expressions that are none -----------------------------------------------------------------
 
 _ADVICE = (
+    (
+        re.compile("[\u2018\u2019\u201a\u201c\u201d\u201e]"),
+        "write straight quotation marks, ' or \", where a word processor has made curly ones",
+    ),
     (re.compile(r"=="), "write = once"),
     (re.compile(r"&&"), "write and"),
     (re.compile(r"\|\|"), "write or"),
@@ -317,9 +432,14 @@ def expressions(sheets: Sheets) -> Iterator[Problem]:
                     yield at_row(row, f"{heading}: {_told(text, fault)}", sheet)
 
 
+_CURLY = str.maketrans("\u2018\u2019\u201c\u201d", "''\"\"")
+"""The quotation marks that pyxform makes straight."""
+
+
 def _faulty(text: str) -> BadExpression | None:
     # A path of the same length stands for each reference, so that a place found is the author's.
     plain = REFERENCE.sub(lambda found: "/d/" + "x" * (len(found[0]) - 3), text)
+    plain = plain.translate(_CURLY)
     try:
         compile_expression(plain, at=("d", "x"), scope=Scope(root="d"))
     except BadExpression as fault:

@@ -10,8 +10,9 @@ class Problem:
     """One reason to refuse a form.
 
     `sheet` is "survey", "choices", "settings", "entities", ... or "" where the problem is the
-    file's own; `row` is the spreadsheet's own number (the heading is row 1) or None where no row
-    is known, as for an XForm made elsewhere; `question` is a name, or "".
+    file's own; `row` is the spreadsheet's own number (the heading is row 1), a line where there is
+    no sheet, as in an XForm made elsewhere, or None where it is not known; `question` is a name,
+    or "".
     """
 
     sheet: str
@@ -22,7 +23,7 @@ class Problem:
     def __str__(self) -> str:
         where = self.sheet
         if self.row is not None:
-            where += f"{' ' if where else ''}row {self.row}"
+            where = f"{where} row {self.row}" if where else f"line {self.row}"
         if self.question:
             where += f" ({self.question})" if where else self.question
         return f"{where}: {self.reason}" if where else self.reason

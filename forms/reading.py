@@ -9,6 +9,8 @@ from forms.graph import route
 from forms.held import KINDS, WORDS
 from forms.itext import BLANKS, Text, parts_of, translations_of
 from forms.language import compile_expression
+from forms.language.syntax import Binary, Call, Filter, Literal, Negative
+from forms.language.syntax import Path as PathTo
 from forms.markup import kids, local
 from forms.markup import text as written
 from forms.model import (
@@ -26,10 +28,11 @@ from forms.model import (
 from forms.problems import BrokenForm, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Container, Iterator, Mapping
 
     from forms.itext import Translations
     from forms.language import Compiled, Scope
+    from forms.language.syntax import Expr
     from forms.markup import Element
 
 JAVAROSA = "{http://openrosa.org/javarosa}"
@@ -410,10 +413,20 @@ class Reader:
         """The expression, ready to run where `at` is; a problem is noted when it cannot be."""
         assert self.scope is not None
         try:
-            return compile_expression(text, at=at, scope=self.scope, pinned=pinned)
+            compiled = compile_expression(text, at=at, scope=self.scope, pinned=pinned)
         except ValueError as fault:
             self.problem(at[-1].removeprefix("@"), f"{what} {text!r} of {_ref(at)}: {fault}")
             return None
+        if self.dialect == "collect" and not compiled.instances <= self.scope.instances:
+            # pulldata() of a file that is not there is blank; a list that is not there is refused.
+            for name in sorted(set(_lists(compiled.ast)) - self.scope.instances):
+                there = ", ".join(sorted(self.scope.instances)) or "none"
+                self.problem(
+                    at[-1].removeprefix("@"),
+                    f"{what}: there is no list {name!r} for instance({name!r}); the form's lists "
+                    f"are: {there}",
+                )
+        return compiled
 
     def read_binds(self) -> None:
         """What is so about each node: type, rules, messages, preloads."""
@@ -736,6 +749,27 @@ class Reader:
 def _attributes(element: Element) -> dict[str, str]:
     """All at one go: to ask lxml for one after the other takes longer."""
     return dict(element.items())  # type: ignore[arg-type] # all are texts
+
+
+def _lists(expr: Expr) -> Iterator[str]:
+    """The lists that the expression asks for by their names."""
+    waiting: list[Expr | str] = [expr]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, Call):
+            named = one.arguments[0] if one.name == "instance" and one.arguments else None
+            if isinstance(named, Literal):
+                yield named.value
+            waiting.extend(one.arguments)
+        elif isinstance(one, PathTo):
+            waiting.append(one.start)
+            waiting.extend(inner for step in one.steps for inner in step.predicates)
+        elif isinstance(one, Filter):
+            waiting.extend((one.source, *one.predicates))
+        elif isinstance(one, Binary):
+            waiting.extend((one.left, one.right))
+        elif isinstance(one, Negative):
+            waiting.append(one.operand)
 
 
 def _above(control: Control) -> list[Control]:

@@ -27,6 +27,9 @@ def from_pyxform(message: str, sheets: Sheets) -> Problem:
         number = int(at[1])
         sheet = sheet or "survey"
         reason = reason[at.end() :]
+        if sheet == "settings":
+            # pyxform says 1, whichever row it is.
+            number = next((each.number for each in sheets.get(sheet, ())), number)
         row = next((each for each in sheets.get(sheet, ()) if each.number == number), None)
     else:
         row = _quoted(reason, sheets.get("survey", ()))
@@ -42,7 +45,8 @@ def from_pyxform(message: str, sheets: Sheets) -> Problem:
     if headings and sheets.get(sheet):
         there = dict.fromkeys(key for each in sheets[sheet] for key in each.cells)
         told += f" (here: {', '.join(there)})"
-    return Problem(sheet, number, row["name"] if row is not None else "", told)
+    question = row["name"] if row is not None and sheet != "settings" else ""
+    return Problem(sheet, number, question, told)
 
 
 def warned(message: str, sheets: Sheets) -> tuple[Problem, ...]:
@@ -274,6 +278,18 @@ _WORDS: tuple[tuple[re.Pattern[str], Callable[[re.Match[str], Row | None], str]]
         (
             r"^select one external is only meant for filtered selects",
             "select_one_external needs a choice_filter: write one, or make it a select_one",
+        ),
+        (
+            r"^Audits must always be named",
+            "an audit is called audit: leave its name empty, or write audit",
+        ),
+        (
+            r"^Invalid value for quality\.",
+            "parameters: the quality is voice-only, low or normal",
+        ),
+        (
+            r"^Parameter (.*) must have an integer value",
+            "parameters: {0} is a whole number, such as {0}=60",
         ),
         (
             r"^randomize must be set to true or false: '(.*)'",

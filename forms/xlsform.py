@@ -8,13 +8,14 @@ import re
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from pathlib import PurePosixPath
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from forms import mistakes
 from forms.doubts import doubts
+from forms.markup import BadMarkup, parse
 from forms.problems import BrokenForm, Problem
 from forms.sheets import SHEETS, Place, Row, named, rows_of
 from forms.vocabulary import near
@@ -59,17 +60,36 @@ class XlsForm:
         return self.places.get(path) or self.places.get(path.rsplit("/", 1)[-1])
 
     def located(self, problems: Iterable[Problem]) -> tuple[Problem, ...]:
-        """The same problems, with the sheet and row of each question that is named."""
+        """The same problems, with the sheet and row of each question that is named; in an XForm
+        made elsewhere with the line on which it is first spoken of.
+        """
+        if not self.sheets:
+            lines = _lines(self.xml)
+            return tuple(
+                Problem("", lines[one.question], one.question, one.reason)
+                if one.row is None and one.question in lines
+                else one
+                for one in problems
+            )
         found = []
         for problem in problems:
             place = self.place(problem.question) if problem.question else None
-            reason = with_rows(problem.reason, self.places)
+            reason = with_rows(self._as_written(problem.reason, place), self.places)
             if problem.row is None and place is not None:
                 question = problem.question.rsplit("/", 1)[-1]
                 found.append(Problem(place.sheet, place.row, question, reason))
             else:
                 found.append(Problem(problem.sheet, problem.row, problem.question, reason))
         return tuple(found)
+
+    def _as_written(self, reason: str, place: Place | None) -> str:
+        """A default that is worked out is an action of the form; its author wrote it as a default."""
+        if place is None or place.sheet != "survey" or not reason.startswith("setvalue "):
+            return reason
+        row = next((one for one in self.sheets["survey"] if one.number == place.row), None)
+        if row is None or not row["default"]:
+            return reason
+        return f"default: {reason.removeprefix('setvalue ')}"
 
 
 def compile_xlsform(name: str, data: bytes, media: Mapping[str, bytes] | None = None) -> bytes:
@@ -118,7 +138,7 @@ def read_xlsform(
         known = {(own.sheet, own.row) for own in problems}
         problems.extend(
             own
-            for own in islice(mistakes.expressions(sheets), TOLD_MAX)
+            for own in islice(chain(mistakes.stops(sheets), mistakes.expressions(sheets)), TOLD_MAX)
             if (own.sheet, own.row) not in known
         )
         told = from_pyxform(str(refused), sheets)
@@ -367,6 +387,22 @@ def _by_place(problem: Problem) -> tuple[int, int]:
 
 
 # Where each question stands ----------------------------------------------------------------
+
+
+def _lines(xml: bytes) -> dict[str, int]:
+    """On which line of an XForm each question that has its name alone is bound, or else asked."""
+    try:
+        root = parse(xml, what="the XForm")
+    except BadMarkup:
+        return {}
+    found: dict[str, dict[str, int]] = {}
+    for element in root.iter():
+        path = element.get("nodeset") or element.get("ref") or ""
+        name = path.rpartition("/")[2]
+        line: object = element.sourceline
+        if name and path.startswith("/") and isinstance(line, int):
+            found.setdefault(name, {}).setdefault(path, line)
+    return {name: next(iter(at.values())) for name, at in found.items() if len(at) == 1}
 
 
 def _places(sheets: Mapping[str, tuple[Row, ...]], xml: bytes) -> dict[str, Place]:

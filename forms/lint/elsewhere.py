@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from forms.form import Form
 from forms.markup import kids, local, parse, text
+from forms.problems import BrokenForm
 from forms.sheets import Row
 
 if TYPE_CHECKING:
@@ -40,7 +41,10 @@ def laid_out(form: XlsForm) -> XlsForm:
 
     Raises BrokenForm for what the engine cannot read.
     """
-    Form.load(form.xml)
+    try:
+        Form.load(form.xml)
+    except BrokenForm as broken:
+        raise BrokenForm(form.located(broken.problems), form=form.name) from None
     root = parse(form.xml, what=form.name)
     model = next((one for one in root.iter() if local(one) == "model"), None)
     if model is None:

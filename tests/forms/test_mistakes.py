@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from forms.form import Form
+from forms.lint import lint
 from forms.problems import BrokenForm, Problem
 from forms.xlsform import read_xlsform
 from tests.forms.workbooks import WRITERS, YES_NO, markdown, sheet, survey
@@ -263,6 +264,64 @@ REFUSED = {
         "randomize is true or false",
         "perhaps",
     ),
+    "a seed without a shuffle, beside another's fault": at(
+        survey("parameters", "select_one yn|a|A|seed=3", "select_one yn|b|B|randomize=maybe")
+        | YES_NO,
+        "2 a",
+        "randomize=true",
+    ),
+    "a shuffle that is neither, beside another's fault": at(
+        survey("parameters", "select_one yn|a|A|seed=3", "select_one yn|b|B|randomize=maybe")
+        | YES_NO,
+        "3 b",
+        "not maybe",
+    ),
+    "a seed without a shuffle": at(
+        survey("parameters", f"{AGE}|", "select_one yn|a|A|seed=3") | YES_NO,
+        "3 a",
+        "randomize=true",
+    ),
+    "a seed that is a word": at(
+        survey("parameters", f"{AGE}|", "select_one yn|a|A|randomize=true,seed=abc") | YES_NO,
+        "3 a",
+        "the seed is a number",
+        "abc",
+    ),
+    "a trigger that nobody is asked": at(
+        survey(
+            "trigger calculation",
+            f"{AGE}||",
+            "calculate|k|||${age} + 1",
+            "calculate|g||${k}|now()",
+        ),
+        "4 g",
+        "trigger: ${k} is worked out",
+    ),
+    "a name of the form that is none": at(
+        survey("", AGE) | sheet("settings", "name", "1a"), "2", "name", "letter", of="settings"
+    ),
+    "a curly quotation mark": at(
+        survey("relevant", AGE, "text|a|A|${age} = \u201ex\u201d"),
+        "3 a",
+        "straight quotation marks",
+    ),
+    "a default that ends too soon": at(
+        survey("default", f"{AGE}|", "date|a|A|now("), "3 a", "default: 'now('"
+    ),
+    "a sum that ends too soon as a default": at(
+        survey("default", f"{AGE}|", "integer|a|A|5 +"), "3 a", "default: '5 +'"
+    ),
+    "an audit by another name": at(
+        survey("", AGE, "audit|log|"), "3 log", "an audit is called audit"
+    ),
+    "a picture of no size": at(
+        survey("parameters", f"{AGE}|", "image|a|A|max-pixels=big"),
+        "3 a",
+        "max-pixels is a whole number",
+    ),
+    "a quality that is none": at(
+        survey("parameters", f"{AGE}|", "audio|a|A|quality=loud"), "3 a", "quality"
+    ),
     "an audit of places that says not how": at(
         survey("parameters", f"{AGE}|", "audit|audit||location-priority=fast"),
         "3 audit",
@@ -318,6 +377,15 @@ REFUSED = {
     ),
     "something saved into no record": at(
         survey("save_to", "text|a|A|size"), "2 a", "save_to", "sheet entities"
+    ),
+    "a list that nothing makes": at(
+        survey(
+            "calculation", f"{AGE}|", "calculate|a||instance('q')/root/item[name = ${age}]/label"
+        ),
+        "3 a",
+        "calculate",
+        "no list 'q'",
+        "lists are: none",
     ),
     "a record that belongs to no list": at(
         survey("save_to", "text|a|A|size") | sheet("entities", "label", "${a}"),
@@ -446,6 +514,56 @@ WARNED = {
     "a default that is no number": at(
         survey("default", "integer|a|A|many"), "2 a", "default", "whole number"
     ),
+    "a default in a month that no year has": at(
+        survey("default", "date|a|A|2020-13-01"), "2 a", "default: '2020-13-01'", "stays blank"
+    ),
+    "a default on a day that no February has": at(
+        survey("default", "date|a|A|2020-02-30"), "2 a", "default: '2020-02-30'", "stays blank"
+    ),
+    "a default at an hour that no day has": at(
+        survey("default", "time|a|A|25:00"), "2 a", "default: '25:00'", "stays blank"
+    ),
+    "a default that is no place": at(
+        survey("default", "geopoint|a|A|a b"), "2 a", "default: 'a b'", "a place"
+    ),
+    "a column that a list's file has not, searched by": at(
+        survey(
+            "calculation",
+            "select_one_from_file places.csv|p|P|",
+            "calculate|a||instance('places')/root/item[nam=${p}]/label",
+        ),
+        "3 a",
+        "calculation: the list places has no column nam",
+        "is name meant?",
+        media=places("name,label\na,A\n"),
+    ),
+    "a column that a list's file has not, asked for": at(
+        survey(
+            "calculation",
+            "select_one_from_file places.csv|p|P|",
+            "calculate|a||instance('places')/root/item[name=${p}]/lab",
+        ),
+        "3 a",
+        "no column lab,",
+        "is label meant?",
+        media=places("name,label\na,A\n"),
+    ),
+    "a column that a list of choices has not": at(
+        survey(
+            "calculation choice_filter",
+            "select_one yn|p|P||name != ''",
+            "calculate|a||instance('yn')/root/item[name=${p}]/price|",
+        )
+        | YES_NO,
+        "3 a",
+        "the list yn has no column price",
+    ),
+    "a path to nothing": at(
+        survey("relevant", AGE, "text|a|A|/data/agee = 1"),
+        "3 a",
+        "relevant: /data/agee leads to no question",
+        "is ${age} meant?",
+    ),
     "a default that is no choice": at(
         survey("default", "select_one yn|a|A|yess") | YES_NO, "2 a", "'yess'", "is yes meant?"
     ),
@@ -501,6 +619,15 @@ def test_a_mistake_is_refused_by_its_row_with_the_way_out(name: str, file: str):
     assert str(refused.value).startswith(f"{file}, ")
 
 
+def test_a_mistake_in_an_xform_made_elsewhere_is_refused_by_its_line():
+    xml = read_xlsform("form.md", markdown(survey("calculation", f"{AGE}|", "calculate|a||1"))).xml
+    broken = xml.replace(b'calculate="1"', b"calculate=\"instance('q')/root/item/b\"")
+    (line,) = (n for n, one in enumerate(broken.splitlines(), 1) if b"instance('q')" in one)
+    with pytest.raises(BrokenForm) as refused:
+        lint(read_xlsform("form.xml", broken), {})
+    assert str(refused.value).startswith(f"form.xml, line {line} (a): calculate: there is no list")
+
+
 @pytest.mark.parametrize("file", WRITERS)
 @pytest.mark.parametrize("name", WARNED)
 def test_what_is_hardly_meant_is_published_with_a_warning_at_its_row(name: str, file: str):
@@ -535,6 +662,26 @@ def test_every_mistake_of_a_form_is_told_at_once_in_the_order_of_its_rows():
     with pytest.raises(BrokenForm) as refused:
         read_xlsform("form.md", markdown(sheets))
     assert [one.row for one in refused.value.problems] == [2, 3, 4, 5]
+
+
+def test_what_pyxform_tells_of_one_by_one_is_told_at_once():
+    sheets = survey("", "text|a|", "text|b|", "|c|C", "text||D", "select_one yn|e|") | YES_NO
+    with pytest.raises(BrokenForm) as refused:
+        read_xlsform("form.md", markdown(sheets))
+    assert [(one.row, one.reason.partition(":")[0]) for one in refused.value.problems] == [
+        (2, "it has no label"),
+        (3, "it has no label"),
+        (4, "it has no type"),
+        (5, "it has no name"),
+        (6, "it has no label"),
+    ]
+
+
+def test_quotation_marks_that_pyxform_makes_straight_are_blamed_for_nothing():
+    sheets = survey("relevant", AGE, "text|a|A|${age} = \u2018x\u2019", "text|b||")
+    with pytest.raises(BrokenForm) as refused:
+        read_xlsform("form.md", markdown(sheets))
+    assert [one.row for one in refused.value.problems] == [4]
 
 
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])

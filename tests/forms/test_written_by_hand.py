@@ -250,3 +250,25 @@ def test_to_a_browser_a_calculation_of_what_begins_with_it_stays_over_an_action(
         opened = entry(form, WEBFORMS.name)
         opened.add_repeat("/data/r")
         assert value(opened, "/data/r[1]/c") == kept
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "instance('q')/root/item/name",
+        "count(instance('l')/root/item[name = instance('q')/root/item/name]) + 1",
+        "-(if(true(), 1, instance('q')/root/item))",
+    ],
+)
+def test_a_list_that_is_not_there_is_refused_wherever_a_rule_asks_for_it(rule: str):
+    listed = '<instance id="l"><root><item><name>a</name></item></root></instance>'
+    form = xform("<a/>", f'{listed}<bind nodeset="/data/a" calculate="{rule}"/>', "")
+    with pytest.raises(BrokenForm, match=r"\(a\): calculate: there is no list 'q'.*lists are: l"):
+        Form.load(form)
+    # What is pulled from a file, or saved last, or named by an answer, may come to be there.
+    for other in (
+        rule.replace("'q'", "'l'"),
+        "pulldata('q', 'a', 'b', 'c')",
+        "instance(/data/a)/root/item",
+    ):
+        Form.load(xform("<a/><b/>", f'{listed}<bind nodeset="/data/b" calculate="{other}"/>', ""))
