@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from forms.itext import MEDIA
+from forms.markup import BLANKS
 
 if TYPE_CHECKING:
     from forms.entry import Entry
@@ -41,7 +42,7 @@ def offered(entry: Entry, node: Cell) -> list[Choice]:
     if itemset is None:
         return found
     for item in entry.items(node, itemset):
-        value = itemset.value.string(item, entry)
+        value = _bare(entry, itemset.value.string(item, entry))
         label = itemset.label.string(item, entry)
         media: dict[str, str] = {}
         if itemset.label_is_itext:
@@ -53,6 +54,13 @@ def offered(entry: Entry, node: Cell) -> list[Choice]:
                     media[form] = entry._woven(parts, node)  # noqa: SLF001 - one engine
         found.append(Choice(value, label, media))
     return found
+
+
+def _bare(entry: Entry, value: str) -> str:
+    """What a choice is called in an answer: Collect leaves blanks around it out, as spreadsheets
+    and pretty-printed lists have them. In predicates the list's value stands as it is.
+    """
+    return value if entry.dialect.webforms else value.strip(BLANKS)
 
 
 def browser_takes(entry: Entry, node: Cell, text: str) -> str:
@@ -127,4 +135,4 @@ def _values(entry: Entry, node: Cell, control: Control) -> set[str]:
             found.add(cells[0].string_value() if cells else "")
         else:
             found.add(take(item, entry))
-    return found
+    return {_bare(entry, one) for one in found}

@@ -14,6 +14,7 @@ from forms.bulk import bulk
 from forms.choices import Choice, browser_takes, offered, ranked, values, within_bounds
 from forms.finish import Submission, finished, serialized
 from forms.graph import route
+from forms.held import whole
 from forms.instance import (
     Cell,
     below,
@@ -390,7 +391,8 @@ class Entry:
         if self.form.wants_last_saved(name):
             if self._last_saved is None and self.context.last_saved is not None:
                 self._last_saved = instance_of(
-                    parse(self.context.last_saved, what="the last saved submission")
+                    parse(self.context.last_saved, what="the last saved submission"),
+                    browser=self.dialect.webforms,
                 )
             return self._last_saved
         return self.form.instance(name)
@@ -692,7 +694,8 @@ class Entry:
         kind = rule.kind
         if kind == "calculate":
             text = self._worked_out(rule.compiled, node)
-            if text != node.text:
+            # Of a moment that is written as its time of day, the day may be another.
+            if text != node.text or whole(text) != whole(node.text):
                 node.text = text
                 self._touched[node] = None
                 self._spread(node)

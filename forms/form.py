@@ -439,7 +439,7 @@ class Form:
     def _read_instance(self, name: str) -> Node | None:
         element = self._internal.get(name)
         if element is not None:
-            return node_of(element)
+            return node_of(element, browser=self.dialect.webforms)
         src = self._external.get(name)
         if src is None or src == LAST_SAVED:
             return None

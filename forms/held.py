@@ -8,6 +8,8 @@ that its question's type says.
 
 from __future__ import annotations
 
+from typing import Self
+
 INT = "int"
 DECIMAL = "decimal"
 TRUTH = "truth"
@@ -64,3 +66,24 @@ class Moment(Held):
 
     __slots__ = ()
     kind = MOMENT
+
+
+class Clock(Held):
+    """The time of day of a moment that was worked out, which is all that is written of it. Its day
+    is known still, until the time is read back from XML.
+    """
+
+    __slots__ = ("moment",)
+    kind = MOMENT
+    moment: str
+    """In ISO, the time with it."""
+
+    def __new__(cls, text: str, moment: str) -> Self:
+        made = super().__new__(cls, text)
+        made.moment = moment
+        return made
+
+
+def whole(text: str) -> str:
+    """All that is held, where only the time of day is written."""
+    return text.moment if isinstance(text, Clock) else text

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from forms.markup import kids, local
+from forms.markup import BLANKS, kids, local
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from forms.markup import Element
 
 XHTML = "{http://www.w3.org/1999/xhtml}"
-BLANKS = "".join(map(chr, range(33)))
-"""What Java takes for blank at the ends of a text."""
 _ESCAPED = {ord("&"): "&amp;", ord("<"): "&lt;", ord(">"): "&gt;"}
 _QUOTED = {**_ESCAPED, ord('"'): "&quot;"}
 MEDIA = ("image", "big-image", "audio", "video")

@@ -14,6 +14,8 @@ Element = etree._Element  # noqa: SLF001 - the name under which lxml's types kno
 
 XFORMS = "http://www.w3.org/2002/xforms"
 """The namespace of a form's own nodes, which a submission may leave out."""
+BLANKS = "".join(map(chr, range(33)))
+"""What Java takes for blank at the ends of a text."""
 BYTES_MAX = 64 * 2**20
 ELEMENTS_MAX = 1_000_000
 ATTRIBUTES_MAX = 5_000

@@ -10,7 +10,7 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from forms.bulk import bulk
-from forms.markup import BadMarkup, kids, local, parse
+from forms.markup import BLANKS, BadMarkup, kids, local, parse
 from forms.tree import NO_CHILDREN, NO_KIDS, Node
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ def read_instance(name: str, data: bytes, *, browser: bool = False) -> Node:
         return _table(_features(name, data, browser=browser))
     start = data[:64].removeprefix(b"\xef\xbb\xbf").lstrip()
     if suffix == ".xml" or (suffix != ".csv" and start.startswith(b"<")):
-        return _document(name, data)
+        return _document(name, data, browser=browser)
     return _table(_lines(name, data, keep_blank_lines=browser))
 
 
@@ -72,9 +72,9 @@ def blank() -> Node:
     return _held(Node("element", "root"))
 
 
-def instance_of(root: Element) -> Node:
+def instance_of(root: Element, *, browser: bool = False) -> Node:
     """The instance that holds the document whose root is given."""
-    return _held(node_of(root))
+    return _held(node_of(root, browser=browser))
 
 
 def _held(root: Node) -> Node:
@@ -254,22 +254,26 @@ def _table(lines: Iterable[tuple[tuple[str, ...], tuple[str, ...]]]) -> Node:
 # XML ---------------------------------------------------------------------------------------
 
 
-def _document(name: str, data: bytes) -> Node:
+def _document(name: str, data: bytes, *, browser: bool) -> Node:
     try:
-        return _held(node_of(parse(data, what=name, bytes_max=BYTES_MAX, elements_max=ROWS_MAX)))
+        root = parse(data, what=name, bytes_max=BYTES_MAX, elements_max=ROWS_MAX)
+        return instance_of(root, browser=browser)
     except BadMarkup as fault:
         raise BadMedia(str(fault)) from None
 
 
-def node_of(element: Element, parent: Node | None = None) -> Node:
-    """An XML element with all below it as nodes; the text of an element with children is left."""
+def node_of(element: Element, parent: Node | None = None, *, browser: bool = False) -> Node:
+    """An XML element with all below it as nodes; the text of an element with children is left
+    out, and of any other the blanks around it, which only a `browser` keeps.
+    """
+    text = "" if len(element) else (element.text or "")
     made = Node(
         "element",
         local(element),
         ns=str(element.tag)[1:].partition("}")[0] if str(element.tag).startswith("{") else "",
         prefix=element.prefix or "",
         parent=parent,
-        text="" if len(element) else (element.text or ""),
+        text=text if browser else text.strip(BLANKS),
     )
     for key, value in element.attrib.items():
         label = str(key).rpartition("}")[2]
@@ -281,7 +285,7 @@ def node_of(element: Element, parent: Node | None = None) -> Node:
             text=str(value),
         )
     for kid in kids(element):
-        below = node_of(kid, made)
+        below = node_of(kid, made, browser=browser)
         made.children.append(below)
         made.kids.setdefault(below.name, []).append(below)
     return made

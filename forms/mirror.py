@@ -17,8 +17,8 @@ from forms.choices import values
 from forms.entry import Changed, Entry, Fault, NoSuchNode
 from forms.held import DECIMAL, INT, WORDS
 from forms.instance import Cell, below, everything, ref_of, remove
-from forms.itext import BLANKS
 from forms.language.core import held
+from forms.markup import BLANKS
 from forms.twins import said, shared
 
 if TYPE_CHECKING:

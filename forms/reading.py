@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 from forms.graph import route
 from forms.held import KINDS, WORDS
-from forms.itext import BLANKS, Text, parts_of, translations_of
+from forms.itext import Text, parts_of, translations_of
 from forms.language import compile_expression
 from forms.language.syntax import Binary, Call, Filter, Literal, Negative
 from forms.language.syntax import Path as PathTo
-from forms.markup import kids, local
+from forms.markup import BLANKS, kids, local
 from forms.markup import text as written
 from forms.model import (
     EVENTS,
@@ -638,7 +638,7 @@ class Reader:
             if name == "label":
                 label = self._text(kid, at)
             elif name == "value":
-                value = written(kid).strip()
+                value = written(kid).strip(BLANKS if self.dialect == "collect" else None)
         if value is None:
             self.problem(at[-1], f"a choice of {_ref(at)} has no value")
             return

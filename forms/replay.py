@@ -184,10 +184,10 @@ class Run:
             self.entry.remove_repeat(plain(step["ref"]))
         elif operation == "language":
             self.entry.set_language(step["value"])
-        elif operation in {"save_restore", "serialize_form"}:
-            self._again(self._kind.resume(form, self.entry.xml(), self.context))
-        elif operation == "edit":
-            self._again(self._kind.edit(form, self.entry.xml(), self.context))
+        elif operation in {"save_restore", "serialize_form", "edit"}:
+            begin = self._kind.edit if operation == "edit" else self._kind.resume
+            # Read anew, with the form, as in the Java peer: it speaks its default language again.
+            self.current = begin(form, self.entry.xml(), self.context)
 
     def _one_more(self, ref: str) -> None:
         """A step may say which instance it makes; one that a count has made already is there."""
@@ -199,12 +199,6 @@ class Run:
             if there is not None and there.defn.repeat and there.defn.repeat.fixed:
                 return
         self.entry.add_repeat(ref)
-
-    def _again(self, entry: Entry) -> None:
-        language = self.entry.language
-        self.current = entry
-        if language != entry.language:
-            entry.set_language(language)
 
     def _set(self, ref: str, value: str) -> None:
         ref = plain(ref)

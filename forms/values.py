@@ -9,7 +9,7 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import TYPE_CHECKING
 
 from forms.dialect import COLLECT
-from forms.held import Decimal, Moment, Truth, Whole, Words
+from forms.held import Clock, Decimal, Moment, Truth, Whole, Words
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -412,8 +412,11 @@ def _wrapped(value: object, kind: str, zone: tzinfo, now: Now) -> str:
     if kind == "boolean":
         return "1"
     if value.__class__ is Moment:
-        text = dated(value, kind, zone, now().date())
-        return text if kind in {"date", "time", "dateTime"} else Moment(text)
+        today = now().date()
+        text = dated(value, kind, zone, today)
+        if kind == "time":
+            return Clock(text, dated(value, "dateTime", zone, today))
+        return text if kind in {"date", "dateTime"} else Moment(text)
     if kind in _UNCHANGED:
         return str(value)
     if kind.startswith("geo"):

@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol, cast
 
-from forms.held import DECIMAL, INT, MOMENT, TRUTH, WORDS, Moment
+from forms.held import DECIMAL, INT, MOMENT, TRUTH, WORDS, Moment, whole
 from forms.language import dates
 from forms.values import (
     INT_MAX,
@@ -199,7 +199,7 @@ class Conversions:
         if kind == TRUTH:
             return text in {"1", "true"}
         if kind == MOMENT:
-            return Moment(text)
+            return Moment(whole(text))
         number = self.parse_stored(text)
         return "" if number != number else number  # noqa: PLR0124 - what is none was never stored
 
@@ -272,15 +272,16 @@ class Conversions:
 
     def day_text(self, text: str, frame: Frame) -> str:
         """Java writes no more of a moment than its day."""
+        # A plain text: a Moment that went on as one would be a day again, and no text.
         if len(text) == 10:
-            return text
+            return str(text)
         day = self._day(text, frame)
-        return text if day is None else day.isoformat()
+        return str(text) if day is None else day.isoformat()
 
     @staticmethod
     def _day(text: str, frame: Frame) -> date | None:
         zone = frame.env.zone
-        found = moment_of(text, zone, frame.env.now().date())
+        found = moment_of(whole(text), zone, frame.env.now().date())
         return None if found is None else found.astimezone(zone).date()
 
     def number_text(self, number: float) -> str:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from forms.language.core import Code
 from forms.language.functions.numbers import as_int, several
 from forms.language.functions.table import function, simple
+from forms.markup import BLANKS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -147,7 +148,17 @@ def _weighted(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> 
     return Code("b", enough)
 
 
-@simple("selected", "is-selected", takes="ss", gives="b")
+def _chosen(answers: str) -> list[str]:
+    """What was chosen, as Collect parts it: at blanks alone, so that a line's end is a letter."""
+    return [one for one in answers.split(" ") if one]
+
+
+def _stands_in(answers: str, wanted: str) -> bool:
+    """As Collect looks for a choice: as a piece of the text, from blank to blank."""
+    return f" {wanted.strip(BLANKS)} " in f" {answers} "
+
+
+@simple("selected", "is-selected", takes="ss", gives="b", collect=_stands_in)
 def selected(answers: str, wanted: str) -> bool:
     found, sought = answers.split(), wanted.strip()
     return sought in found if sought else not found
@@ -157,6 +168,7 @@ def selected(answers: str, wanted: str) -> bool:
 def _selected_at(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) -> Code:
     """From 0; "" beyond the last. Of what is no number: the first in Collect, else ""."""
     conversions = compiler.conversions
+    part = _chosen if conversions.java else str.split
     answers = conversions.string(compiler.compile(arguments[0], where))
     place = conversions.number(compiler.compile(arguments[1], where))
 
@@ -164,12 +176,14 @@ def _selected_at(compiler: Compiler, arguments: tuple[Expr, ...], where: Where) 
         number = place(node, frame)
         if math.isnan(number) and not conversions.java:
             return ""
-        found, at = frame.read(answers(node, frame)).split(), as_int(number)
+        found, at = part(frame.read(answers(node, frame))), as_int(number)
         return found[at] if 0 <= at < len(found) else ""
 
     return Code("s", chosen)
 
 
-@simple("count-selected", takes="s", gives="n")
+@simple(
+    "count-selected", takes="s", gives="n", collect=lambda answers: float(len(_chosen(answers)))
+)
 def count_selected(answers: str) -> float:
     return float(len(answers.split()))

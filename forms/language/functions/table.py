@@ -48,10 +48,16 @@ def function(
 
 
 def simple(
-    *names: str, takes: str, gives: str, least: int | None = None, core: bool = False
+    *names: str,
+    takes: str,
+    gives: str,
+    least: int | None = None,
+    core: bool = False,
+    collect: Callable[..., Any] | None = None,
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Enter a plain function of values. `takes` has a letter for each argument: "s"tring, "n"umber,
-    "b"oolean, no"d"es; a final "*" repeats the last letter. `gives` is the kind of its value.
+    "b"oolean, no"d"es; a final "*" repeats the last letter. `gives` is the kind of its value;
+    `collect` is what does the same as Collect does it, where that is something else.
 
     Where nothing it is given can change, it is worked out once.
     """
@@ -60,10 +66,11 @@ def simple(
     fewest = len(letters) if least is None else least
     most = None if repeated else len(letters)
 
-    def enter(work: Callable[..., Any]) -> Callable[..., Any]:
+    def enter(plain: Callable[..., Any]) -> Callable[..., Any]:
         def build(
             compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, ...] | None
         ) -> Code:
+            work = collect if collect is not None and compiler.conversions.java else plain
             codes = [compiler.compile(one, where) for one in arguments]
             runs = [
                 converted(compiler, code, letters[min(number, len(letters) - 1)])
@@ -92,7 +99,7 @@ def simple(
 
         for name in names:
             FUNCTIONS[name] = Function(fewest, most, build, core)
-        return work
+        return plain
 
     return enter
 

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import math
+import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -152,7 +153,29 @@ def _half_up(number: float) -> float:
     return number if math.isinf(number) or math.isnan(number) else math.floor(number + 0.5)
 
 
-@simple("substr", takes="snn", gives="s", least=2)
+def _units(text: str) -> str:
+    """The text as Java counts it: a letter beyond U+FFFF (an emoji) is two halves."""
+    return text if text.isascii() else _WIDE.sub(_halves, text)
+
+
+def _halves(found: re.Match[str]) -> str:
+    high, low = divmod(ord(found[0]) - 0x10000, 0x400)
+    return chr(0xD800 + high) + chr(0xDC00 + low)
+
+
+_WIDE = re.compile("[\U00010000-\U0010ffff]")
+
+
+def _substr_of_units(text: str, first: float, end: float = math.inf) -> str:
+    """As substr() in Collect. Half a letter, which nothing can show or send, is left out."""
+    units = _units(text)
+    part: str = substr(units, first, end)
+    if units is text:
+        return part
+    return part.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+
+
+@simple("substr", takes="snn", gives="s", least=2, collect=_substr_of_units)
 def substr(text: str, first: float, end: float = math.inf) -> str:
     """ODK XForms: from 0, to before `end`; from the end where negative."""
 
@@ -181,9 +204,13 @@ def _length(compiler: Compiler, arguments: tuple[Expr, ...], where: tuple[str, .
         raise compiler.fail("string-length() takes 1 argument, not 0")
     code = compiler.compile(arguments[0], where) if arguments else _here(compiler, where)
     text = compiler.conversions.string(code)
-    return compiler._folded(  # noqa: SLF001 - see table
-        Code("n", lambda node, frame: float(len(text(node, frame))), constant=code.constant)
-    )
+    # Java counts halves of the letters beyond U+FFFF.
+    counted = _units if compiler.conversions.java else str
+
+    def count(node: Node, frame: Frame) -> float:
+        return float(len(counted(_read(text, node, frame))))
+
+    return compiler._folded(Code("n", count, constant=code.constant))  # noqa: SLF001 - see table
 
 
 @function("normalize-space", least=0, most=1, core=True)

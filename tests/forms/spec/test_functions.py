@@ -93,7 +93,7 @@ def test_a_function_that_nobody_has_is_refused_by_question_and_row():
 
 DATA = """<a>7</a><b/><words>one two</words><big>20</big><many>red green</many>
   <day>2024-02-29</day><moment>2024-02-29T12:00:00.000Z</moment><clock>06:00:00.000Z</clock>
-  <yes>true</yes><shape>0 0 0 0;0 1 0 0;1 1 0 0;1 0 0 0;0 0 0 0</shape>
+  <yes>true</yes><lines>one two&#10;three&#9;four</lines><shape>0 0 0 0;0 1 0 0;1 1 0 0;1 0 0 0;0 0 0 0</shape>
   <bow>0 0 0 0;1 1 0 0;0 1 0 0;1 0 0 0</bow><spot>0.5 0.5 0 0</spot>
   <r><n>1</n><k>x</k></r><r><n>2</n><k/></r><r><n>3.5</n><k>z</k></r>"""
 TYPES = {
@@ -126,6 +126,9 @@ VALUES: dict[str, str] = {
     # -- texts
     "string(/data/a)": "7",
     "string(true())": "true",
+    "string(date('2024-02-29'))": "2024-02-29",
+    "string(/data/day)": "2024-02-29",
+    "concat(string(date('2024-02-29')) + 1, '')": "NaN",
     "concat('a', /data/a, 1 + 1)": "a72",
     "concat(/data/r/n)": "123.5",
     "join('-', 'a', 'b', 'c')": "a-b-c",
@@ -139,6 +142,11 @@ VALUES: dict[str, str] = {
     "substring-after('2024-05-06', '-')": "05-06",
     "translate('aabbcc', 'abc', 'AB')": "AABB",
     "string-length('héllo')": "5",
+    # Java counts halves of what is beyond U+FFFF.
+    "string-length('😀a')": "3",
+    "substr('😀a', 2)": "a",
+    "substr('a😀b', 1, 3)": "😀",
+    "substr('a😀b', -1)": "b",
     "normalize-space('  a   b ')": "a b",
     "contains('abc', 'bc')": "1",
     "starts-with('abc', 'ab')": "1",
@@ -234,6 +242,17 @@ VALUES: dict[str, str] = {
     "selected-at(/data/many, 5)": "",
     "count-selected(/data/many)": "2",
     "count-selected('')": "0",
+    "count-selected(' a  b ')": "2",
+    "selected-at(' a  b ', 1)": "b",
+    # Only blanks part choices, and what is looked for is a piece of the text between blanks.
+    "count-selected(/data/lines)": "2",
+    "selected-at(/data/lines, 1)": "two\nthree\tfour",
+    "selected(/data/lines, ' one ')": "1",
+    "selected(/data/lines, 'three')": "0",
+    "selected('a b c', 'a b')": "1",
+    "selected(' 7 ', '')": "1",
+    "selected('7', '')": "0",
+    "selected('', ' ')": "1",
     "jr:choice-name('green', '/data/many')": "Green tea",
     "jr:itext('hi')": "Hello",
     # -- places, see test_places.py

@@ -78,6 +78,51 @@ def _map(
     )
 
 
+BLANK = xform(
+    "<m/><o/><plain/><with/><label/>",
+    """<bind nodeset="/data/plain" calculate="count(instance('l')/root/item[name = 'b'])"/>
+       <bind nodeset="/data/with" calculate="count(instance('l')/root/item[name = 'b '])"/>
+       <bind nodeset="/data/label" calculate="concat('[', instance('l')/root/item[position() = 1]/label, ']')"/>
+       {}""",
+    "".join(
+        f'<{kind} ref="/data/{name}"><itemset nodeset="instance(\'l\')/root/item">'
+        f'<value ref="name"/><label ref="label"/></itemset></{kind}>'
+        for kind, name in (("select", "m"), ("select1", "o"))
+    ),
+)
+PRETTY = """<root>
+  <item><name>
+    b
+  </name><label> B </label></item>
+  <item><name> c </name><label>C</label></item>
+</root>"""
+
+
+def _blank(list_: str, kept: str, label: str, files: Mapping[str, str] | None = None) -> Case:
+    """A list whose first value has blanks around it; of `kept`, how many are 'b' and how many
+    'b ' to a predicate.
+    """
+    plain, with_ = kept.split()
+    return Case(
+        BLANK.format(list_),
+        (
+            (
+                "init",
+                {
+                    "/data/m choices": "b c",
+                    "/data/plain": plain,
+                    "/data/with": with_,
+                    "/data/label": label,
+                },
+            ),
+            ("/data/m = b  c", {"/data/m": "b c"}),
+            ("/data/o = b", {"/data/o": "b"}),
+            ("save_restore", {"/data/m": "b c", "/data/o": "b", "xml": "<o>b</o>"}),
+        ),
+        files=files,
+    )
+
+
 ITEMS = "<root>{}</root>".format(
     "".join(f"<item><name>{n}</name><label>{n.upper()}</label></item>" for n in "ab")
 )
@@ -123,6 +168,18 @@ CASES = {
         _listed("jr://file/l.xml"),
         (("init", {"error": "it ends in the middle"}),),
         files={"jr://file/l.xml": "<root>"},
+    ),
+    "blanks around a choice of a CSV are not in the answer, but in the list": _blank(
+        '<instance id="l" src="jr://file-csv/l.csv"/>',
+        "0 1",
+        "[ B ]",
+        {"jr://file-csv/l.csv": "name,label\nb , B \nc,C\n"},
+    ),
+    "blanks around a value of a list in XML are none of it": _blank(
+        '<instance id="l" src="jr://file/l.xml"/>', "1 0", "[B]", {"jr://file/l.xml": PRETTY}
+    ),
+    "blanks around a value of a list within the form are none of it": _blank(
+        f'<instance id="l">{PRETTY}</instance>', "1 0", "[B]"
     ),
     # https://getodk.github.io/xforms-spec/#secondary-instances---external: latitude comes first
     "a point of a map": _map(POINT, "0.5 102.0 0 0", id="p1"),

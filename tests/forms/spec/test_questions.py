@@ -57,6 +57,14 @@ SHUFFLED = """
     | | c | E | e |
     | | c | F | f |
     """
+BOTH = """
+    | settings |
+    | | default_language |
+    | | en |
+    | survey |
+    | | type | name | label::en | label::fr |
+    | | text | a | A | Ah |
+    """
 PRELOADED = {
     "uid": ("string", "uid", ""),
     "start": ("dateTime", "timestamp", "start"),
@@ -80,6 +88,16 @@ CASES = {
             # A client offers the steps only; the engine keeps what it is given.
             ("/data/a = 2", {"/data/a": "2"}),
             ("/data/a = x", {"/data/a": ""}),
+        ),
+    ),
+    "an entry read back speaks the default language": Case(
+        BOTH,
+        (
+            ("init", {"/data/a label": "A"}),
+            ("language fr", {"/data/a label": "Ah"}),
+            ("/data/a = x", {"/data/a label": "Ah"}),
+            ("save_restore", {"/data/a": "x", "/data/a label": "A"}),
+            ("language fr", {"/data/a label": "Ah"}),
         ),
     ),
     "a range whose end is on no step": Case(

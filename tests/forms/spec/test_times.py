@@ -36,7 +36,47 @@ DAYS = _asked(
     later="format-date(date(decimal-date-time(/data/d) + 1), '%Y-%m-%d')",
 )
 
+AS_TEXT = xform(
+    "<d/><a/><b/><c/><e/><n/>",
+    """<bind nodeset="/data/d" type="date"/>
+       <bind nodeset="/data/a" type="string" calculate="string(/data/d)"/>
+       <bind nodeset="/data/b" type="dateTime" calculate="string(date('2020-02-03'))"/>
+       <bind nodeset="/data/c" type="date" calculate="string(once(date('2020-02-03')))"/>
+       <bind nodeset="/data/e" type="int" calculate="string(date-time('2020-02-03T10:00:00Z'))"/>
+       <bind nodeset="/data/n"
+         calculate="concat(/data/a + 1, ' ', /data/b + 1, ' ', /data/c + 1, ' ', /data/e + 1)"/>""",
+)
+OF_A_DAY = xform(
+    "<d/><t/><told/>",
+    """<bind nodeset="/data/d" type="date"/>
+       <bind nodeset="/data/t" type="time" calculate="date(/data/d)"/>
+       <bind nodeset="/data/told" calculate="concat(/data/t, '|', /data/t + 1)"/>""",
+)
+
 CASES = {
+    "a date as text is a text and no date": Case(
+        AS_TEXT,
+        (
+            ("init", {"/data/b": "2020-02-03", "/data/c": "2020-02-03", "/data/e": "2020-02-03"}),
+            ("/data/d = 2020-02-03", {"/data/a": "2020-02-03", "/data/n": "NaN NaN NaN NaN"}),
+        ),
+        zone="Europe/Paris",
+    ),
+    "a time that comes of a date knows its day": Case(
+        OF_A_DAY,
+        (
+            ("init", {}),
+            (
+                "/data/d = 2020-02-03",
+                {"/data/t": "00:00:00.000Z", "/data/told": "2020-02-03|18296"},
+            ),
+            (
+                "/data/d = 2020-02-04",
+                {"/data/t": "00:00:00.000Z", "/data/told": "2020-02-04|18297"},
+            ),
+            ("save_restore", {"/data/told": "2020-02-04|18297"}),
+        ),
+    ),
     "a moment in Greenwich": Case(
         MOMENTS,
         (
@@ -198,6 +238,16 @@ def test_today_and_now_are_those_of_the_device_and_stand_still_within_one_act(
     entry = Entry.start(form, _at(datetime(2026, 6, 30, 22, tzinfo=UTC), zone))
     assert entry.find("/data/today").text == f"{day}T00:00:00.000{stamp[23:]}"
     assert entry.find("/data/now").text == stamp
+
+
+def test_who_reads_a_time_follows_the_day_that_it_comes_of():
+    entry = Entry.start(Form.load(OF_A_DAY), _at(datetime(2026, 6, 30, 22, tzinfo=UTC), "UTC"))
+    for day, told in (("2020-02-03", "2020-02-03|18296"), ("2020-02-04", "2020-02-04|18297")):
+        entry.answer("/data/d", day)
+        assert (entry.find("/data/t").text, entry.find("/data/told").text) == (
+            "00:00:00.000Z",
+            told,
+        )
 
 
 def test_a_time_given_in_summer_is_a_summer_time():
