@@ -424,7 +424,8 @@ class Reader:
                 self.problem(
                     at[-1].removeprefix("@"),
                     f"{what}: there is no list {name!r} for instance({name!r}); the form's lists "
-                    f"are: {there}",
+                    f"are: {there}; name one of these, or take the list in by a row of type "
+                    "csv-external",
                 )
         return compiled
 

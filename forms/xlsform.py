@@ -421,6 +421,10 @@ def _places(sheets: Mapping[str, tuple[Row, ...]], xml: bytes) -> dict[str, Plac
     for name, found in by_name.items():
         if len(found) == 1:
             places[name] = found[0]
+    for row in sheets.get("entities", ())[:1]:
+        for made in ("baseVersion", "trunkVersion", "branchId"):
+            # What pyxform asks of the list of a record that is corrected.
+            places.setdefault(made, Place("entities", row.number))
     for row in sheets.get("settings", ())[:1]:
         if row["instance_name"]:
             places[f"/{root}/meta/instanceName"] = Place("settings", row.number)

@@ -387,6 +387,13 @@ REFUSED = {
         "no list 'q'",
         "lists are: none",
     ),
+    "a record that is corrected, of a list that the form does not take in": at(
+        survey("", "text|q|Q") | sheet("entities", "list_name|entity_id|update_if", "e|${q}|1"),
+        "2 baseVersion",
+        "no list 'e'",
+        "csv-external",
+        of="entities",
+    ),
     "a record that belongs to no list": at(
         survey("save_to", "text|a|A|size") | sheet("entities", "label", "${a}"),
         "2",
