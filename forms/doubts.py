@@ -354,7 +354,11 @@ _LISTED = "instance/root/item"
 
 def asked_of_lists(sheets: Sheets, media: Media) -> Iterator[Problem]:
     """A column that instance('places')/root/item[...]/... asks for, and that its list does not have."""
-    written = {row["list_name"] for row in sheets.get("choices", ())}
+    choices = sheets.get("choices", ())
+    written = {row["list_name"] for row in choices}
+    # Once for all: a form may have thousands of rules and of choices.
+    of_choices = {key for one in choices for key in one.cells} | _MADE
+    held = media if isinstance(media, Mapping) else {}
     for _, row in named(sheets):
         for heading in EXPRESSIONS:
             term = read(row[heading]) if "instance(" in row[heading] else None
@@ -362,11 +366,7 @@ def asked_of_lists(sheets: Sheets, media: Media) -> Iterator[Problem]:
                 if not path.name.startswith(_LISTED) or path.parts[0].kind != "text":
                     continue
                 source = path.parts[0].name
-                if source in written:
-                    columns = {key for one in sheets["choices"] for key in one.cells} | _MADE
-                else:
-                    held = media if isinstance(media, Mapping) else {}
-                    columns = set(_heading(f"{source}.csv", held))
+                columns = of_choices if source in written else _heading(f"{source}.csv", held)
                 asked = [
                     word
                     for part in path.parts[1:]
@@ -391,6 +391,7 @@ _MADE = {"name", "label", "itextId"}
 def paths_to_nothing(sheets: Sheets, _: Media) -> Iterator[Problem]:
     """An absolute path written by hand that leads to no question."""
     paths = {path for path, _ in named(sheets)}
+    names = {path.rpartition("/")[2] for path in paths}
     made = ("_count", "_other")
     for _, row in named(sheets):
         for heading in EXPRESSIONS:
@@ -402,7 +403,6 @@ def paths_to_nothing(sheets: Sheets, _: Media) -> Iterator[Problem]:
                 if below in paths or below.partition("/")[0] == "meta" or below.endswith(made):
                     continue
                 last = below.rpartition("/")[2]
-                names = {path.rpartition("/")[2] for path in paths}
                 yield at_row(
                     row,
                     f"{heading}: {one.name} leads to no question, so that it is always blank"
