@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from field_agent.vault import Vault
 
 DONE, REFUSED, MISUSE = 0, 1, 2
+WAITS_S_MAX = 10
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON for scripts.")
 
 # What is told in one sentence and ends with exit 1. By name, so that nothing is imported for it.
@@ -62,15 +63,28 @@ class Device:
             words = click.prompt("Passphrase", hide_input=True, err=True)
         return str(words)
 
-    def unlock(self) -> Vault:
+    def unlock(self, words: str | None = None) -> Vault:
+        """By the words that were given already, else by those that are asked for.
+
+        A short wait after tries that failed is waited out here; the vault still counts it.
+        """
         from field_agent import vault
-        from field_agent.trouble import NotSetUp
+        from field_agent.trouble import NotSetUp, WrongPassphrase
 
         if not vault.exists(self.home):
             raise NotSetUp(
                 f"no device at {self.home}: set it up with field-agent enrol URL --code CODE"
             )
-        return vault.unlock(self.home, self.passphrase())
+        words = words or self.passphrase()
+        try:
+            return vault.unlock(self.home, words)
+        except WrongPassphrase as early:
+            if early.tried or early.wait_s > WAITS_S_MAX:
+                raise
+            click.echo(f"field-agent: {early.text}; waiting {early.wait_s:.0f} s", err=True)
+            # Clocks are read in whole milliseconds.
+            time.sleep(early.wait_s + 0.01)
+        return vault.unlock(self.home, words)
 
     def open(self, *, for_contact: bool = False, steady: bool = False) -> Store:
         import time
@@ -93,9 +107,10 @@ class Device:
         )
         if store.left_aside:
             click.echo(
-                f"The last power cut left {store.left_aside} bytes of an unfinished write aside; "
-                "everything acknowledged is here. If this comes again, the disk is failing: "
-                "make a backup (field-agent backup FILE).",
+                f"{store.left_aside} bytes of a write that did not finish were put aside (the power "
+                "went, or a program was stopped in the middle); everything acknowledged is here. If "
+                "this comes again without either, the disk is failing: make a backup (field-agent "
+                "backup FILE).",
                 err=True,
             )
         return store
@@ -309,7 +324,7 @@ def passphrase(device: Device, new_passphrase_file: Path | None, *, rotate: bool
     from field_agent import vault
     from field_agent.store import Store
 
-    opened = vault.unlock(device.home, old)
+    opened = device.unlock(old)
     if new_passphrase_file is not None:
         new = read_secret(new_passphrase_file)
     else:
@@ -978,7 +993,7 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, OSError):
         if error.errno == 28:
             return (
-                "the disk is full: this one act was not stored, everything before it was; "
+                "the disk is full: what was being written was not stored, everything before it was; "
                 "free some space and do it again"
             )
         return f"{error.filename or 'a file'}: {error.strerror or error}; nothing was changed"

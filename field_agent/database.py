@@ -8,12 +8,13 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Self
 
 import sqlcipher3
 
+from field_agent import room
 from field_agent.trouble import Busy, Damaged, DiskFull
 from field_agent.waldamage import WIPED, unread_log
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
 STORE_FILE = "store.db"
 LOG_PAGES_MAX = 4000
 BUSY_MS = 10_000
+FULL = (
+    "the disk is full: what was being written was not stored, all before it was; "
+    "free some space and do it again"
+)
 
 
 class Database:
@@ -39,6 +44,8 @@ class Database:
         self._presence = presence
         self._lock = threading.RLock()
         self._wipe_due = False
+        self._short = False
+        """Whether the kept room is given up: then nothing is added, and the log is kept short."""
 
     @cached_property
     def db(self) -> sqlite_utils.Database:
@@ -57,6 +64,8 @@ class Database:
             self._connection.close()
             os.close(self._presence)
             self._presence = -1
+            if self._short:
+                room.keep(self.vault.home)
 
     def __enter__(self) -> Self:
         return self
@@ -78,9 +87,11 @@ class Database:
             try:
                 yield
                 self._connection.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 if self._connection.in_transaction:
                     self._connection.execute("ROLLBACK")
+                if _is_full(error):
+                    self._give_back()
                 raise
             self._tend_log()
 
@@ -157,12 +168,37 @@ class Database:
                 found = [str(error)]
         return tuple(found)
 
+    # A full disk.
+
+    def _roomy(self) -> None:
+        """Raises `DiskFull` where only the kept room is left: that is for reading and for sending."""
+        if self._short and not room.keep(self.vault.home):
+            raise DiskFull(FULL)
+        self._short = False
+
+    def _give_back(self) -> None:
+        """After a write that the disk had no room for: what it took is free again.
+
+        A large one spills into the log before it is committed, and would keep the disk full.
+        """
+        room.give_up(self.vault.home)
+        self._short = True
+        with suppress(sqlcipher3.OperationalError, OSError):
+            # Nobody writes meanwhile, and nobody reads what was never committed.
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                _cut_unfinished(self.vault.home / (STORE_FILE + "-wal"))
+            finally:
+                self._connection.execute("ROLLBACK")
+        self._wipe_log()
+
     # The log.
 
     def _tend_log(self) -> None:
-        """After a commit: wipe the log where that is due, or where it has grown long."""
+        """After a commit: wipe the log where that is due, or it has grown long, or the disk is full."""
         log = self.vault.home / (STORE_FILE + "-wal")
-        if self._wipe_due or (log.exists() and log.stat().st_size > LOG_PAGES_MAX * 4120):
+        due = self._wipe_due or self._short
+        if due or (log.exists() and log.stat().st_size > LOG_PAGES_MAX * 4120):
             self._wipe_log()
 
     def _wipe_log(self) -> None:
@@ -208,13 +244,33 @@ class Database:
                 size = os.fstat(file.fileno()).st_size
                 os.pwrite(file.fileno(), WIPED, 0)
                 os.fsync(file.fileno())
-                for at in range(len(WIPED), size, 1 << 20):
-                    os.pwrite(file.fileno(), bytes(min(1 << 20, size - at)), at)
-                os.fsync(file.fileno())
+                _overwrite(file.fileno(), len(WIPED), size)
             finally:
                 run("ROLLBACK")
         busy, _, _ = run("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         return not busy
+
+
+def _overwrite(handle: int, start: int, end: int) -> None:
+    for at in range(start, end, 1 << 20):
+        os.pwrite(handle, bytes(min(1 << 20, end - at)), at)
+    os.fsync(handle)
+
+
+def _cut_unfinished(log: Path) -> None:
+    """Overwrite and cut what follows a log's last committed transaction."""
+    with log.open("r+b", buffering=0) as file:
+        data = file.read()
+        end = len(data) - unread_log(data)
+        _overwrite(file.fileno(), end, len(data))
+        os.ftruncate(file.fileno(), end)
+        os.fsync(file.fileno())
+
+
+def _is_full(error: BaseException) -> bool:
+    if isinstance(error, sqlcipher3.OperationalError):
+        return "full" in str(error)
+    return isinstance(error, DiskFull)
 
 
 @contextmanager
@@ -224,11 +280,8 @@ def told() -> Iterator[None]:
         yield
     except sqlcipher3.OperationalError as error:
         text = str(error)
-        if "full" in text:
-            raise DiskFull(
-                "the disk is full: the last answer was not stored, all before it were; "
-                "free some space and give it again"
-            ) from error
+        if _is_full(error):
+            raise DiskFull(FULL) from error
         if "locked" in text or "busy" in text:
             raise Busy(
                 "another command of this device holds the store (field-agent lock ends its pages): "

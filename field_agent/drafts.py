@@ -52,6 +52,7 @@ class Drafts(Belonging):
     ) -> None:
         """A new, empty entry by an id of the caller's. Beginning it again changes nothing."""
         self._ready()
+        self._roomy()
         self._write(
             "INSERT OR IGNORE INTO drafts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -77,6 +78,7 @@ class Drafts(Belonging):
     def save_all(self, draft: str, answers: Mapping[str, Any]) -> None:
         """Several answers, all or none, as durable as one."""
         self._ready()
+        self._roomy()
         with self.transaction():
             run = self._connection.execute
             for path, value in answers.items():
@@ -106,6 +108,7 @@ class Drafts(Belonging):
     def attach(self, draft: str, name: str, media_type: str, pieces: Iterable[bytes]) -> int:
         """Store a file of an entry under its name in the XML; its size in bytes."""
         self._ready()
+        self._roomy()
         size = 0
         with self.transaction():
             if self._one("SELECT 1 FROM drafts WHERE draft = ?", (draft,)) is None:

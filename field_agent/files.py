@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, BinaryIO
 
 if TYPE_CHECKING:
@@ -20,9 +20,9 @@ def write_whole(place: Path, data: bytes) -> None:
     fresh = place.with_name(place.name + ".new")
     # One that a power cut left is written over in its place, never only cut.
     handle = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    left = os.fstat(handle).st_size
     try:
         os.fchmod(handle, 0o600)
-        left = os.fstat(handle).st_size
         view = memoryview(data.ljust(left, b"\0"))
         while view:
             view = view[os.write(handle, view) :]
@@ -30,6 +30,14 @@ def write_whole(place: Path, data: bytes) -> None:
         if left > len(data):
             os.ftruncate(handle, len(data))
             os.fsync(handle)
+    except BaseException:
+        if not left:
+            # The disk is full: nothing is left of the try, neither a name nor a piece of the key.
+            with suppress(OSError):
+                os.pwrite(handle, bytes(os.fstat(handle).st_size), 0)
+                os.fsync(handle)
+            fresh.unlink(missing_ok=True)
+        raise
     finally:
         os.close(handle)
     old = os.open(place, os.O_WRONLY | os.O_CLOEXEC) if place.exists() else None

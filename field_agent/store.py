@@ -12,15 +12,16 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
+from field_agent import room
 from field_agent.belonging import Identity
-from field_agent.database import STORE_FILE, connect, look_at_log
+from field_agent.database import FULL, STORE_FILE, connect, look_at_log
 from field_agent.drafts import Draft, Drafts
 from field_agent.files import sync_folder
 from field_agent.lease import Lease
 from field_agent.outbox import STATES, Batch, Finished, Outbox, SealedAttachment
 from field_agent.seal import FileSealer, choose
 from field_agent.shelf import Form, Shelf
-from field_agent.trouble import Damaged, LeaseEnded, NotEnrolled
+from field_agent.trouble import Damaged, DiskFull, LeaseEnded, NotEnrolled
 from field_agent.vault import DeviceKeys, new_device_keys
 from schemas.envelope import Attachment, Header, Payload, SealedFile, envelope_hash
 from schemas.packing import Outline, pack
@@ -232,20 +233,25 @@ class Store(Drafts, Shelf, Outbox):
     ) -> Self:
         """The store of an unlocked vault, made if there is none.
 
-        Raises `LeaseEnded`, `Damaged`, `Busy`. With `for_contact` a store whose lease has ended
-        opens too, for a round, a backup and the counts; entries and records stay closed.
-        `steady_ms` is a clock that no one can set, for long sessions. Where a power cut left an
-        unfinished write in the log, `left_aside` says how many bytes: the write had not been
-        acknowledged, or else the disk is failing; a notice is kept for the agent.
+        Raises `LeaseEnded`, `Damaged`, `Busy`, `DiskFull`. With `for_contact` a store whose lease
+        has ended opens too, for a round, a backup and the counts; entries and records stay closed.
+        `steady_ms` is a clock that no one can set, for long sessions. Where a power cut or a
+        kill left an unfinished write in the log, `left_aside` says how many bytes: the write had not
+        been acknowledged, or else the disk is failing; a notice is kept for the agent. On a full
+        disk the kept room is used to read and to send, and nothing is added.
         """
         place = vault.home / STORE_FILE
         presence = os.open(vault.home, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
         connection = None
+        short = room.short(vault.home)
+        if short:
+            room.give_up(vault.home)
         try:
             left_aside = look_at_log(presence, place)
             fresh = not place.exists()
             connection = connect(place, vault)
             store = cls(vault, connection, presence)
+            store._short = short or not room.keep(vault.home)
             store._begin(fresh=fresh, left_aside=left_aside, now_ms=now_ms)
             store._steady_ms = steady_ms
             store._steady_last_ms = steady_ms() if steady_ms else 0
@@ -253,10 +259,15 @@ class Store(Drafts, Shelf, Outbox):
             if ended and not for_contact:
                 raise LeaseEnded(ended)
             store.tick(now_ms)
-        except BaseException:
+        except BaseException as error:
             if connection is not None:
                 connection.close()
             os.close(presence)
+            if isinstance(error, Damaged) and room.short(vault.home):
+                # SQLite calls it an I/O error where it has no room for its index of the log.
+                raise DiskFull(FULL) from error
+            if short:
+                room.keep(vault.home)
             raise
         return store
 
@@ -352,6 +363,7 @@ class Store(Drafts, Shelf, Outbox):
         then the draft is as it was.
         """
         self._ready()
+        self._roomy()
         with self._lock:
             with self.transaction():
                 already = self._find("draft = ?", draft)

@@ -22,12 +22,17 @@ class WeakPassphrase(Locked):
 
 
 class WrongPassphrase(Locked):
-    """The passphrase does not fit; the next try counts after `wait_s` seconds."""
+    """It does not fit, or (not `tried`) it is too early to try: the next counts after `wait_s` seconds."""
 
-    def __init__(self, wait_s: float, *, tried: bool) -> None:
+    def __init__(self, wait_s: float, *, tried: bool, tries: int) -> None:
         self.wait_s = wait_s
         self.tried = tried
-        self.text = "the passphrase does not fit" if tried else "too many wrong passphrases"
+        # A command that was killed while it tried counts too, and accuses nobody.
+        self.text = (
+            "the passphrase does not fit"
+            if tried
+            else f"the last {tries} tries of a passphrase were wrong or did not finish"
+        )
         pause = f"; try again in {math.ceil(wait_s)} s" if wait_s else "; try again"
         super().__init__(self.text + pause)
 
@@ -49,7 +54,7 @@ class CannotSeal(Locked):
 
 
 class DiskFull(Exception):
-    """The disk is full: this one act was not stored, everything before it was."""
+    """The disk is full: what was being written was not stored, everything before it was."""
 
 
 class Busy(Exception):

@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
+from field_agent import room
 from field_agent.files import write_whole
 from field_agent.seal import Session, open_for
 from field_agent.trouble import (
@@ -174,7 +175,14 @@ class _KeyFile:
 
 @contextmanager
 def _held(home: Path) -> Iterator[Path]:
-    """The key file's path, held against every other process that tries a passphrase."""
+    """The key file's path, held against every other process, and room to replace the file."""
+    # The old file's blocks are free only when it is let go of.
+    with room.lent(home), _locked(home) as place:
+        yield place
+
+
+@contextmanager
+def _locked(home: Path) -> Iterator[Path]:
     place = home / KEY_FILE
     while True:
         try:
@@ -235,7 +243,8 @@ def unlock(
     """The vault at `home`. A stored Argon2id cost below `argon` is raised to it on the way.
 
     Raises `NotSetUp`, `WrongPassphrase` (with the seconds to wait), `Revoked`, `Damaged`.
-    The try is counted on the disk before it is made, so that pulling the plug gains none.
+    The try is counted on the disk before it is made, so that pulling the plug gains none; where the
+    disk is too full to count it (OSError), none is made.
     """
     harden_process()
     with _held(home) as place:
@@ -249,7 +258,8 @@ def unlock(
                 if since < 0:
                     file.tried_ms = now
                     write_whole(place, file.whole())
-                raise WrongPassphrase(min(wait, wait - since / 1000), tried=False)
+                left_s = min(wait, wait - since / 1000)
+                raise WrongPassphrase(left_s, tried=False, tries=file.tries)
         file.tries += 1
         file.tried_ms = now
         write_whole(place, file.whole())
@@ -258,7 +268,7 @@ def unlock(
             key = file.unwrap(kek, file.wrapped)
             following = file.unwrap(kek, file.following) if file.following else b""
         except InvalidTag:
-            raise WrongPassphrase(delay_s(file.tries), tried=True) from None
+            raise WrongPassphrase(delay_s(file.tries), tried=True, tries=file.tries) from None
         file.tries, file.tried_ms = 0, 0
         if file.argon.weaker_than(argon):
             file = _wrapped_anew(file, passphrase, argon, key, following)

@@ -304,6 +304,31 @@ def test_a_store_that_is_gone_is_no_empty_device(field, tmp_path):
         assert "no store.db" in ran.stderr
 
 
+def test_a_short_wait_after_killed_commands_is_waited_out_and_a_long_one_is_said(field):
+    home = field.folder / "hurried"
+    shutil.copytree(field.folder / "device", home)
+    place = home / "key.json"
+
+    def tried(times: int) -> None:
+        file = vault._KeyFile.parse(place.read_bytes(), place)
+        # By a clock that was set back since, so that the wait begins with the command.
+        file.tries, file.tried_ms = times, vault.clock_ms() + 86_400_000
+        place.write_bytes(file.whole())
+
+    tried(3)
+    ran = field.agent("status", home="hurried")
+    assert (ran.returncode, ran.stderr.count("\n")) == (0, 1), ran.stderr
+    assert (
+        "the last 3 tries of a passphrase were wrong or did not finish; waiting 2 s" in ran.stderr
+    )
+    assert field.agent("status", home="hurried").stderr == ""
+    tried(8)
+    ran = field.agent("status", home="hurried")
+    assert ran.returncode == 1
+    assert "the last 8 tries of a passphrase were wrong or did not finish" in ran.stderr
+    assert "try again in 64 s" in ran.stderr
+
+
 def test_a_passphrase_is_changed_with_a_new_key_or_not_at_all(field, tmp_path):
     shutil.copytree(field.folder / "device", field.folder / "changed")
     fresh = tmp_path / "fresh"

@@ -98,6 +98,36 @@ def test_a_full_disk_takes_no_answer_and_loses_none(tablet):
     assert len(tablet.again().draft("e1").answers) == 2
 
 
+def test_a_photo_that_did_not_fit_gives_back_the_room_that_it_took(tablet):
+    log = tablet.home / "store.db-wal"
+    _too_large(tablet)
+    assert log.stat().st_size == 0
+    assert tablet.store.draft("e1").answers == {"/data/name": "Amina"}
+
+
+def test_it_gives_it_back_while_another_command_reads(tablet):
+    """What is committed then stays in the log; what never was is cut from it."""
+    log = tablet.home / "store.db-wal"
+    with Store.open(tablet.store.vault, now_ms=NOW) as other, other.snapshot():
+        assert other.drafts() == []
+        _too_large(tablet)
+        assert other.drafts() == []
+        assert 0 < log.stat().st_size < 100_000
+        assert unread_log(log.read_bytes()) == 0
+    assert tablet.again().draft("e1").answers == {"/data/name": "Amina"}
+    assert tablet.store.left_aside == 0
+
+
+def _too_large(tablet):
+    """A file that goes far into the log before there is no room for it."""
+    tablet.fill("e1", {"/data/name": "Amina"})
+    (count,) = tablet.store._one("PRAGMA page_count")
+    tablet.store._one("PRAGMA cache_size = 10")
+    tablet.store._one(f"PRAGMA max_page_count = {count + 200}")
+    with pytest.raises(DiskFull):
+        tablet.store.attach("e1", "photo.jpg", "image/jpeg", [bytes(2_000_000)])
+
+
 def test_a_full_disk_while_finishing_leaves_the_draft_as_it_was(tablet):
     tablet.fill("e1", {"/data/name": "Amina"})
     tablet.store.attach("e1", "photo.jpg", "image/jpeg", [b"p" * 300_000])

@@ -60,7 +60,7 @@ def test_folder_and_files_are_the_owners_alone_whatever_the_umask(tmp_path):
         with Store.open(made, now_ms=NOW) as store:
             store.keep("a", 1)
             names = {file.name: file for file in (tmp_path / "d").iterdir()}
-            assert {"store.db", "store.db-wal", "store.db-shm", "key.json"} == set(names)
+            assert {"store.db", "store.db-wal", "store.db-shm", "key.json", "room"} == set(names)
             for file in names.values():
                 assert stat.S_IMODE(file.stat().st_mode) == 0o600, file.name
         assert stat.S_IMODE((tmp_path / "d").stat().st_mode) == 0o700
@@ -79,7 +79,9 @@ def test_after_three_wrong_tries_each_further_one_waits_longer(tmp_path):
         clock.ms += int(wrong.value.wait_s * 1000)
     assert waits == [0, 0, 2, 4, 8]
     clock.ms -= 1
-    with pytest.raises(trouble.WrongPassphrase, match=r"too many.* in 1 s"):
+    with pytest.raises(
+        trouble.WrongPassphrase, match=r"last 5 tries.* wrong or did not finish; try again in 1 s"
+    ):
         vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK, now_ms=clock)
     clock.ms += 1
     assert vault.unlock(tmp_path / "d", PASSPHRASE, argon=QUICK, now_ms=clock)
@@ -114,6 +116,23 @@ def test_a_try_is_counted_before_it_is_made(tmp_path):
         ran = subprocess.run([sys.executable, "-c", script, tmp_path / "d"], check=False)
         assert ran.returncode == 9
         assert json.loads((tmp_path / "d" / "key.json").read_text())["tries"] == tries
+
+
+def test_a_try_that_cannot_be_counted_is_not_made_and_leaves_nothing(tmp_path):
+    """A disk that is filled up on purpose gives no free guess. Here no file may grow at all."""
+    vault.create(tmp_path / "d", PASSPHRASE, argon=QUICK)
+    before = (tmp_path / "d" / "key.json").read_bytes()
+    script = (
+        "import os, resource, sys; from pathlib import Path; from field_agent import vault\n"
+        "vault.Argon.derive = lambda *a: os._exit(9)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))\n"
+        "try: vault.unlock(Path(sys.argv[1]), 'wrong passphrase')\n"
+        "except OSError: os._exit(7)\n"
+    )
+    ran = subprocess.run([sys.executable, "-c", script, tmp_path / "d"], check=False)
+    assert ran.returncode == 7
+    assert (tmp_path / "d" / "key.json").read_bytes() == before
+    assert [file.name for file in (tmp_path / "d").iterdir()] == ["key.json"]
 
 
 def test_argon2id_never_costs_less_than_64_mib():
