@@ -64,14 +64,14 @@ class Record:
 # Pulled pages come in.
 
 
-def take(store: Store, pages: Iterable[Page]) -> int:
-    """Store pages as they came; the number of changes in those that were not here yet.
+def take(store: Store, pages: Iterable[Page]) -> list[str]:
+    """Store pages as they came; of each change in those that were not here yet, its record.
 
     Call it in the transaction that stores the cursor behind them. Raises `Refused` where one is not
     what it should be: then nothing of that transaction may stay.
     """
     number = _last_page(store)
-    found = 0
+    found: list[str] = []
     places: set[tuple[str, int]] = set()
     for page in pages:
         lines = unpack_page(page)
@@ -79,7 +79,7 @@ def take(store: Store, pages: Iterable[Page]) -> int:
         if store.rows("SELECT 1 FROM pages WHERE after = ? AND last = ?", at):
             continue
         number += 1
-        found += len(lines)
+        found += [line.record for line in lines]
         store.write_all("INSERT INTO pages VALUES (?, ?, ?, ?)", [(number, *at, page.data)])
         places.update((line.record, number) for line in lines)
     store.write_all("INSERT INTO places VALUES (?, ?)", sorted(places))

@@ -170,8 +170,16 @@ def _reply(store: Store, reader: layout.Reader, *, now_ms: int) -> Taken:
     return Taken(outcome, forms, number)
 
 
+def _known(store: Store, told: dict[str, Any]) -> bool:
+    """Whether this version of a form is here."""
+    try:
+        return store.form(told["form"], told["version"]).hash == str(told["hash"])
+    except Missing:
+        return False
+
+
 def _forms(store: Store, told: dict[str, Any], blobs: dict[str, bytes]) -> tuple[str, ...]:
-    """The forms that came whole; the others wait for a network."""
+    """The forms that came whole and were not here; the others wait for a network."""
     taken: list[str] = []
     whole = bool(told)
     for one in told.get("list", ()):
@@ -182,11 +190,13 @@ def _forms(store: Store, told: dict[str, Any], blobs: dict[str, bytes]) -> tuple
             for name in media.values():
                 store.media(name)
             if one["hash"] in blobs:
+                known = _known(store, one)
                 xml = blobs[one["hash"]].decode()
                 store.put_form(
                     Form(one["form"], one["version"], one["hash"], one.get("title", ""), xml, media)
                 )
-                taken.append(f"{one['form']} {one['version']}")
+                if not known:
+                    taken.append(f"{one['form']} {one['version']}")
             elif store.form(one["form"], one["version"]).hash != one["hash"]:
                 whole = False
         except Missing:

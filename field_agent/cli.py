@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from schemas.words import counted
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from datetime import datetime, tzinfo
 
     from field_agent.course import Outcome, Progress
@@ -417,9 +419,8 @@ def register(
                 done = _ask(interview)
     if done is None:
         return
-    row = _row(done)
     if as_json:
-        put(row)
+        put(_row(done, {}))
     else:
         click.echo(f"Sealed as number {done.counter}: {done.label}. It waits for the next sync.")
 
@@ -472,23 +473,26 @@ def _draft(store: Store, begun: str) -> str:
     return found[0]
 
 
-def _row(one: Finished) -> dict[str, Any]:
+def _row(one: Finished, returned: Mapping[int, str]) -> dict[str, Any]:
+    """An entry as people read it; `returned` are those that were sent back, with the comment."""
+    back = one.counter in returned
+    state = "refused" if one.why else STATES.get(one.state, one.state)
     return {
         "number": one.counter,
-        "state": "refused" if one.why else STATES.get(one.state, one.state),
+        "state": "returned" if back else state,
         "form": one.form,
         "version": one.version,
         "label": one.label,
         "made": _moment(one.made_ms),
         "hash": one.hash,
         "bytes": one.size,
-        "why": one.why,
+        "why": returned[one.counter] if back else one.why,
     }
 
 
 STATES = {"pending": "waiting", "sent": "waiting", "receipted": "synced"}
 """How states read to people: nothing is called synced before its receipt is here, nor if it was
-refused, even where the server holds it."""
+refused or sent back, even where the server holds it."""
 
 
 def _moment(ms: int) -> str:
@@ -502,13 +506,15 @@ def _moment(ms: int) -> str:
 @cli.command("list")
 @click.option(
     "--state",
-    type=click.Choice(["draft", "waiting", "synced", "refused"]),
+    type=click.Choice(["draft", "waiting", "synced", "refused", "returned"]),
     help="Only entries in this state.",
 )
 @JSON
 @pass_device
 def list_entries(device: Device, state: str | None, *, as_json: bool) -> None:
-    """List entries: drafts, those waiting for a sync, those synced, those refused (`show` says why)."""
+    """List entries: drafts, those waiting for a sync, those synced, those refused and those returned
+    by a supervisor (`show` says why).
+    """
     with device.open() as store:
         rows = [
             {
@@ -522,9 +528,9 @@ def list_entries(device: Device, state: str | None, *, as_json: bool) -> None:
             }
             for one in store.drafts()
         ]
-        after = 0
+        after, returned = 0, store.returned()
         while page := store.outbox(after=after):
-            rows += [_row(one) for one in page]
+            rows += [_row(one, returned) for one in page]
             after = page[-1].counter
     if state:
         rows = [row for row in rows if row["state"] == state]
@@ -543,7 +549,7 @@ def show_entry(device: Device, number: str, *, as_json: bool) -> None:
     with device.open() as store:
         if number.isdigit() and len(number) < 8:
             one = store.finished(int(number))
-            told = _row(one) | {"receipt": store.receipt_of(one.counter)}
+            told = _row(one, store.returned()) | {"receipt": store.receipt_of(one.counter)}
         else:
             draft = store.draft(_draft(store, number))
             told = {
@@ -616,14 +622,31 @@ def records(device: Device, text: str, kind: str, limit: int, *, as_json: bool) 
 
 @cli.command()
 @click.option("--all", "everything", is_flag=True, help="Also those already read.")
+@click.option(
+    "--aside",
+    multiple=True,
+    type=int,
+    metavar="NUMBER",
+    help="Put this notice aside: the entry that was sent back is corrected, or needs nothing more.",
+)
 @JSON
 @pass_device
-def notices(device: Device, *, everything: bool, as_json: bool) -> None:
-    """What the office wants you to know: entries sent back, refusals, settled clashes."""
+def notices(device: Device, aside: tuple[int, ...], *, everything: bool, as_json: bool) -> None:
+    """What the office wants you to know: entries sent back, refusals, settled clashes.
+
+    What is shown counts as read. An entry that was sent back is shown until you put its notice aside:
+    what is sealed cannot be read back, so register the household again with what was missing.
+    """
+    from field_agent.trouble import Missing
+
     with device.open() as store:
+        with store.transaction():
+            for number in aside:
+                if not store.read_notice(number):
+                    raise Missing(f"there is no notice {number}: field-agent notices shows them")
         found = store.notices(unread=not everything)
         for one in found:
-            if not one.read and not as_json:
+            if not one.read and one.kind != "returned" and not as_json:
                 store.read_notice(one.number)
     rows = [
         {
@@ -640,6 +663,12 @@ def notices(device: Device, *, everything: bool, as_json: bool) -> None:
         put(rows)
     else:
         show(rows, ("number", "kind", "at", "about", "comment"), none="No news.")
+        if any(one.kind == "returned" and not one.read for one in found):
+            click.echo(
+                "What was returned is registered again, corrected; then field-agent notices "
+                "--aside NUMBER.",
+                err=True,
+            )
 
 
 # Meeting the server.
@@ -739,11 +768,12 @@ class Screen:
         self._live = sys.stderr.isatty()
 
     def tell(self, now: Progress) -> None:
-        if self._quiet:
-            return
         if now.note:
+            # Also where a script reads: whoever watches it sees that it has not hung.
             self.end()
             click.echo(f"  {now.note}", err=True)
+            return
+        if self._quiet:
             return
         share = now.bytes / now.bytes_all if now.bytes_all else 1.0
         left = f", {_span(now.left_s)} left" if now.left_s and share < 1 else ""
@@ -773,7 +803,12 @@ def _size(count: int) -> str:
 
 
 def _span(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if seconds < 90 * 60:
+        return f"{seconds / 60:.0f} min"
+    hours = seconds / 3600
+    return f"{hours:.0f} hours" if hours < 48 else f"{hours / 24:.0f} days"
 
 
 def _tell_trouble(
@@ -798,32 +833,57 @@ def _tell_trouble(
 
 
 def _waiting(entries: int, files: int) -> str:
-    named = f"{entries} {'entry' if entries == 1 else 'entries'}"
-    named += f" and {files} {'file' if files == 1 else 'files'}"
-    return f"{named} {'waits' if entries + files == 1 else 'wait'}"
+    named = [counted(entries, "entry", "entries")] if entries or not files else []
+    named += [counted(files, "file")] if files else []
+    return f"{' and '.join(named)} {'waits' if entries + files == 1 else 'wait'}"
 
 
-def _tell(outcome: Outcome, *, as_json: bool, in_a_line: bool = False) -> None:
+def _news(outcome: Outcome) -> list[str]:
+    """What came from the office, by its kinds."""
+    told = [
+        f"{counted(outcome.news[kind], *noun)} {'was' if outcome.news[kind] == 1 else 'were'} {done}"
+        for kind, noun, done in NEWS
+        if kind in outcome.news
+    ]
+    news = [", ".join(told) + ": field-agent notices"] if told else []
+    if outcome.records:
+        news.append(f"{counted(len(outcome.records), 'household')} of the area")
+    return news
+
+
+NEWS = (
+    ("returned", ("entry", "entries"), "sent back"),
+    ("refused", ("entry", "entries"), "refused"),
+    ("released", ("entry that was held", "entries that were held"), "let go on"),
+    ("settled", ("clash", "clashes"), "settled"),
+)
+
+
+def _tell(
+    outcome: Outcome, *, as_json: bool, in_a_line: bool = False, nothing: str = "Nothing new."
+) -> None:
     if as_json:
-        told = asdict(outcome) | {"synced": outcome.synced}
+        told = outcome.told()
         click.echo(json.dumps(told, ensure_ascii=False, indent=None if in_a_line else 1))
         return
-    lines = [f"{outcome.receipts} receipts"] if outcome.receipts else []
+    lines = [counted(outcome.receipts, "receipt")] if outcome.receipts else []
     if outcome.attachments:
-        lines.append(f"{outcome.attachments} files sent")
+        lines.append(f"{counted(outcome.attachments, 'file')} sent")
     if outcome.forms:
         lines.append("forms: " + ", ".join(outcome.forms))
-    if outcome.items:
-        lines.append(f"{outcome.items} pieces of news")
+    lines += _news(outcome)
     if outcome.fed_again:
         lines.append(f"the server was restored from an old copy: {outcome.fed_again} sent again")
-    said = "; ".join(lines) or ("Nothing new." if outcome.synced else "")
+    said = "; ".join(lines) or nothing
     click.echo(f"{'Synced.' if outcome.synced else 'Not all synced yet.'} {said}".rstrip())
     for one in outcome.refused:
         kept = "the server holds it" if one["held"] else "it stays on this device"
         click.echo(f"  number {one['counter']} ({one['label']}): {one['why']} ({kept})")
     if outcome.parked:
-        click.echo(f"  {outcome.parked} wait at the server for their form to be published")
+        waits = (
+            "waits at the server for its" if outcome.parked == 1 else "wait at the server for their"
+        )
+        click.echo(f"  {outcome.parked} {waits} form to be published")
     if not outcome.synced:
         click.echo(
             f"  {_waiting(outcome.left, outcome.attachments_left)} here still; run field-agent sync "
@@ -854,6 +914,7 @@ def status(device: Device, *, as_json: bool) -> None:
         "waiting": now.unsent,
         "synced": now.states["receipted"],
         "refused": now.states["refused"] + now.states["held"],
+        "returned": now.states["returned"],
         "files_waiting": now.attachments_left,
         "records": now.records,
         "notices": now.notices,
@@ -881,7 +942,8 @@ def make_bundle(device: Device, file: Path) -> None:
     with device.open(for_contact=True) as store:
         done = pack(store, file, new_id=new_uuid, now_ms=clock_ms())
     click.echo(
-        f"{file}: {done.entries} entries and {done.files} files, {_size(done.size)}. "
+        f"{file}: {counted(done.entries, 'entry', 'entries')} and {counted(done.files, 'file')}, "
+        f"{_size(done.size)}. "
         "They stay here until the receipts come back: field-agent take REPLY."
     )
 
@@ -898,7 +960,11 @@ def take(device: Device, file: Path, *, as_json: bool) -> None:
     with device.open(for_contact=True) as store:
         taken = take_file(store, file, now_ms=clock_ms())
     taken.outcome.forms += taken.forms
-    _tell(taken.outcome, as_json=as_json)
+    _tell(
+        taken.outcome,
+        as_json=as_json,
+        nothing="Already here: nothing in the file is new to this device.",
+    )
 
 
 @cli.command()
@@ -915,8 +981,9 @@ def backup(device: Device, file: Path, *, as_json: bool) -> None:
         put(asdict(done))
     else:
         click.echo(
-            f"{file}: {done.entries} entries, {done.drafts} drafts, {done.files} files, "
-            f"{_size(done.size)}. The office takes it in with sync-server recover."
+            f"{file}: {counted(done.entries, 'entry', 'entries')}, {counted(done.drafts, 'draft')}, "
+            f"{counted(done.files, 'file')}, {_size(done.size)}. "
+            "The office takes it in with sync-server recover."
         )
 
 
@@ -930,7 +997,8 @@ def check(device: Device) -> None:
         for one in found[:20]:
             click.echo(one, err=True)
         raise click.ClickException(
-            f"{len(found)} faults: make a backup (field-agent backup FILE) and replace the disk"
+            f"{counted(len(found), 'fault')}: make a backup (field-agent backup FILE) and replace "
+            "the disk"
         )
     click.echo("Every page is as it was written.")
 

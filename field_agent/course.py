@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from field_agent.transport import Unreachable
@@ -38,6 +38,7 @@ class Outcome:
     """What one sync did. `left` counts finished entries without a receipt."""
 
     receipts: int = 0
+    """How many entries had none before."""
     refused: list[dict[str, Any]] = field(default_factory=list)
     parked: int = 0
     """How many of this device's entries wait at the server for their form."""
@@ -46,7 +47,11 @@ class Outcome:
     attachments: int = 0
     forms: list[str] = field(default_factory=list)
     items: int = 0
-    notices: int = 0
+    """How much was told, whether it was known here or not."""
+    news: dict[str, int] = field(default_factory=dict)
+    """By their kind, how many notices the agent has not had before."""
+    records: set[str] = field(default_factory=set)
+    """The area's households of which something came that was not here."""
     fed_again: int = 0
     skew_ms: int = 0
     rounds: int = 0
@@ -61,6 +66,13 @@ class Outcome:
     def synced(self) -> bool:
         """Every finished entry has its receipt, and every file is with the server."""
         return self.left == 0 and self.attachments_left == 0
+
+    def noticed(self, kind: str) -> None:
+        self.news[kind] = self.news.get(kind, 0) + 1
+
+    def told(self) -> dict[str, Any]:
+        """As a script reads it."""
+        return asdict(self) | {"records": len(self.records), "synced": self.synced}
 
 
 @dataclass(slots=True)
@@ -122,7 +134,7 @@ class Course:
         if self._fails >= (PATIENCE if met else PATIENCE_UNMET):
             raise Unreachable(why, met=met)
         wait = pause_s(self._fails - (1 if met else 0), self.means.luck())
-        self.say(self.doing, f"{why}; again in {wait:.1f} s")
+        self.say(self.doing, f"{why.rstrip('.')}; again in {wait:.1f} s")
         self.means.sleep(wait)
 
 

@@ -40,10 +40,11 @@ def take(
             # The server was restored from an old copy: what it lost is sent again.
             store.set_epoch(reply.epoch)
             store.empty_area()
+        known = store.receipted(reply.held)
         got = _receipts(store, who, reply)
         # With its receipt the server holds what opens it: that need not be sent again.
         store.openings_held(sorted(got))
-        outcome.receipts += len(got)
+        outcome.receipts += max(0, len(got) - known)
         said = {one["counter"] for one in reply.refused}
         unopened = _unopened(store, reply)
         if unopened:
@@ -161,7 +162,8 @@ def _refused(
     else:
         store.mark([counter], "refused", why=why)
     body = {"counter": counter, "label": mine.label, "form": mine.form, "why": why, "held": held}
-    store.put_notice(f"refused {mine.hash} {code}", "refused", body, now_ms=now_ms)
+    if store.put_notice(f"refused {mine.hash} {code}", "refused", body, now_ms=now_ms):
+        outcome.noticed("refused")
     outcome.refused.append(body)
 
 
@@ -170,15 +172,16 @@ _TAKEN = "The office looked at it and lets it go on with the others. There is no
 
 
 def _released(store: Store, body: dict[str, Any], *, now_ms: int) -> bool:
-    """A supervisor let go on what was held: it is as any other that has its receipt. Whether it is ours."""
+    """A supervisor let go on what was held: it is as any other that has its receipt. Whether it is ours,
+    and new.
+    """
     mine = _named(store, body)
     if mine is None or mine.hash != body.get("hash"):
         return False
     store.refused_though_held(mine.counter, "")
     told = {"counter": mine.counter, "label": mine.label, "form": mine.form, "why": _TAKEN}
     told["comment"] = str(body.get("comment", ""))
-    store.put_notice(f"released {mine.hash}", "released", told, now_ms=now_ms)
-    return True
+    return store.put_notice(f"released {mine.hash}", "released", told, now_ms=now_ms)
 
 
 def _named(store: Store, body: dict[str, Any]) -> Finished | None:
@@ -222,18 +225,22 @@ def _pages(store: Store, own: str, reply: RoundReply, outcome: Outcome) -> None:
             "malformed",
             f"pages of area {reply.area!r}, and this device is in {own!r}: none is kept",
         )
-    outcome.items += area.take(store, reply.pages)
+    records = area.take(store, reply.pages)
+    outcome.items += len(records)
+    outcome.records.update(records)
 
 
 def _items(store: Store, reply: RoundReply, outcome: Outcome, *, now_ms: int) -> None:
     for item in reply.items:
         kind, body = item["kind"], item["body"]
+        new = False
         if kind == "refused":
             if isinstance(body.get("counter"), int) and isinstance(body.get("problem"), dict):
                 _refused(store, body, outcome, held=True, now_ms=now_ms)
         elif kind == "released":
-            outcome.notices += _released(store, body, now_ms=now_ms)
+            new = _released(store, body, now_ms=now_ms)
         elif kind == "settled" or (kind == "returned" and not _anothers(store, body)):
-            store.put_notice(f"{kind} {digest(body)}", kind, body, now_ms=now_ms)
-            outcome.notices += 1
+            new = store.put_notice(f"{kind} {digest(body)}", kind, body, now_ms=now_ms)
+        if new:
+            outcome.noticed(kind)
         outcome.items += 1

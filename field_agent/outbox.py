@@ -223,6 +223,16 @@ class Outbox(Belonging):
                 )
         return done
 
+    def receipted(self, ranges: Iterable[tuple[int, int]]) -> int:
+        """How many of the entries in these ranges have their receipt."""
+        return sum(
+            self._one(
+                "SELECT count(*) FROM outbox WHERE counter BETWEEN ? AND ? AND state = 'receipted'",
+                pair,
+            )[0]
+            for pair in ranges
+        )
+
     def _keep_receipt(self, receipt: Mapping[str, Any]) -> int:
         return int(
             self._connection.execute(

@@ -61,8 +61,9 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """What a device is asked first. `states` counts sealed entries: `held` are those that the server
-    holds and refused, beside the receipted ones. No `lease_left_s`: there is no lease.
+    """What a device is asked first. `states` counts each sealed entry once: `returned` are those that
+    a supervisor sent back, `held` those that the server holds and refused, beside the receipted ones.
+    No `lease_left_s`: there is no lease.
     """
 
     device: str
@@ -492,11 +493,14 @@ class Store(Drafts, Shelf, Outbox):
 
     # Notices.
 
-    def put_notice(self, ref: str, kind: str, body: Mapping[str, Any], *, now_ms: int) -> None:
-        """A notice by the server's reference; the same one again changes nothing."""
-        self._write(
-            "INSERT OR IGNORE INTO notices (ref, kind, body, made_ms, read) VALUES (?, ?, ?, ?, 0)",
-            (ref, kind, json.dumps(body, ensure_ascii=False), now_ms),
+    def put_notice(self, ref: str, kind: str, body: Mapping[str, Any], *, now_ms: int) -> bool:
+        """A notice by the server's reference; the same one again changes nothing. Whether it is new."""
+        return bool(
+            self._write(
+                "INSERT OR IGNORE INTO notices (ref, kind, body, made_ms, read) "
+                "VALUES (?, ?, ?, ?, 0)",
+                (ref, kind, json.dumps(body, ensure_ascii=False), now_ms),
+            )
         )
 
     def notices(self, *, unread: bool = True, limit: int = 200) -> list[Notice]:
@@ -510,8 +514,23 @@ class Store(Drafts, Shelf, Outbox):
     def was_noticed(self, ref: str) -> bool:
         return self._one("SELECT 1 FROM notices WHERE ref = ?", (ref,)) is not None
 
-    def read_notice(self, number: int) -> None:
-        self._write("UPDATE notices SET read = 1 WHERE number = ?", (number,))
+    def read_notice(self, number: int) -> bool:
+        """The agent has seen it, or puts it aside; False where there is no such notice."""
+        return bool(self._write("UPDATE notices SET read = 1 WHERE number = ?", (number,)))
+
+    def returned(self) -> dict[int, str]:
+        """The counters of entries that a supervisor sent back, with the comment.
+
+        Until the agent puts the notice aside, or the entry has to be sent again.
+        """
+        return dict(
+            self._all(
+                "SELECT counter, coalesce(json_extract(body, '$.comment'), '') FROM notices "
+                "JOIN outbox ON counter = json_extract(body, '$.counter') "
+                "AND hash = json_extract(body, '$.hash') "
+                "WHERE kind = 'returned' AND read = 0 AND state = 'receipted'"
+            )
+        )
 
     # At a glance.
 
@@ -523,10 +542,14 @@ class Store(Drafts, Shelf, Outbox):
             )
             states = dict.fromkeys(STATES, 0)
             states.update(self._all("SELECT state, count(*) FROM outbox GROUP BY state"))
+            back = self.returned()
             (held,) = self._one(
-                "SELECT count(*) FROM outbox WHERE state = 'receipted' AND why != ''"
+                "SELECT count(*) FROM outbox WHERE state = 'receipted' AND why != '' "
+                "AND counter NOT IN (SELECT value FROM json_each(?))",
+                (json.dumps(list(back)),),
             )
-            states["receipted"], states["held"] = states["receipted"] - held, held
+            states["receipted"] -= held + len(back)
+            states |= {"held": held, "returned": len(back)}
             (drafts,) = self._one("SELECT count(*) FROM drafts")
             (left,) = self._one("SELECT count(*) FROM attachments WHERE sent < size")
             (records,) = self._one(_RECORDS_HERE)

@@ -4,5 +4,5 @@ Modules, each imported by name (this file imports none, so that commands start q
 `problems` (the catalogue), `frames` (JSON and parts in bounded, compressed bytes), `messages`
 (enrolment and the round), `pages` (changes of the registry, as they are pulled), `signing` (the bytes
 that are signed), `ticket` (enrolment codes), `bundle` (rounds on a memory stick), `envelope` (a sealed
-submission, a backup).
+submission, a backup), `words` (counts as both command lines write them).
 """

@@ -27,6 +27,8 @@ from sync_server.chain import current_epoch
 from sync_server.signatures import seal_to_box, verify
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from schemas.messages import RoundReply
     from sync_server.desk import Desk
     from sync_server.enrol import Device
@@ -70,7 +72,7 @@ def _take_one(desk: Desk, reader: Reader, out: BinaryIO) -> dict[str, Any]:
     if reader.opening.kind != BUNDLE:
         raise Refused("bundle-astray", "not a device's bundle")
     if header.get("server") != desk.keys.fingerprint:
-        raise Refused("bundle-foreign", f"server {str(header.get('server'))[:16]}")
+        raise Refused("bundle-foreign", foreign(desk, header))
     device = desk.store.read(lambda tx: enrol.find(tx, str(header.get("device"))))
     if not verify(device.key, reader.signature, bundle_bytes(reader.sha256)):
         raise Refused("bundle-cut", f"it is not as {device.device} signed it")
@@ -108,6 +110,12 @@ def _take_one(desk: Desk, reader: Reader, out: BinaryIO) -> dict[str, Any]:
         writer.add_blob(blob_hash, content)
     writer.end(lambda sha256: desk.sign(bundle_bytes(sha256)))
     return counted
+
+
+def foreign(desk: Desk, header: Mapping[str, Any]) -> str:
+    """Whose the bundle is, and who this is: fingerprints as `init` shows them, and our own name."""
+    theirs, ours = str(header.get("server"))[:16], desk.keys.fingerprint[:16]
+    return f"it is for server {theirs}, this is {desk.config.server} with {ours}"
 
 
 def _reply_header(desk: Desk, device: Device, bundle: bytes) -> dict[str, Any]:

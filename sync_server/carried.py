@@ -74,7 +74,7 @@ def take(desk: Desk, device: str, name: str) -> bytes:
 def _check_pass(desk: Desk, who: Device, piece: bytes) -> None:
     opening, signature = passed(piece)
     if opening.header.get("server") != desk.keys.fingerprint:
-        raise Refused("bundle-foreign", f"server {str(opening.header.get('server'))[:16]}")
+        raise Refused("bundle-foreign", bundles.foreign(desk, opening.header))
     mine = opening.header.get("device") == who.device
     if not mine or not verify(who.key, signature, pass_bytes(opening.raw)):
         raise Refused("signature-wrong", f"the bundle of {who.device}")

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from schemas.words import counted
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
@@ -271,7 +273,7 @@ def publish(ctx: click.Context, form: Path, media: tuple[Path, ...], as_json: bo
         return
     for doubt in doubts:
         click.echo(f"{form.name}, {doubt}", err=True)
-    with_media = f" with {len(done.media)} media files" if done.media else ""
+    with_media = f" with {counted(len(done.media), 'media file')}" if done.media else ""
     click.echo(f"Published {done.form}, version {done.version or '(none)'}{with_media}")
     for state, count in sorted(taken.items()):
         click.echo(f"Taken up from the parked: {count} {state}")
@@ -325,7 +327,7 @@ def lint(form: Path, media: tuple[Path, ...], as_json: bool) -> None:
         return
     for finding in found:
         click.echo(f"{form.name}, {finding}")
-    say(f"{len(found)} findings; the form can be published")
+    say(f"{counted(len(found), 'finding')}; the form can be published")
 
 
 @main.command("enrol-device")
@@ -603,7 +605,7 @@ def relay(tray: Path, sticks: tuple[Path, ...], url: str, out: Path | None, as_j
     rows, trouble = [], ""
     if url:
         try:
-            rows = work.pass_on(carried, url, sleep=time.sleep)
+            rows = work.pass_on(carried, url, sleep=time.sleep, tell=lambda one: say(f"  {one}"))
         except work.NoWay as error:
             trouble = str(error)
     came = sum(1 for one in rows if not one.problem)
@@ -611,10 +613,13 @@ def relay(tray: Path, sticks: tuple[Path, ...], url: str, out: Path | None, as_j
     show([asdict(one) for one in rows], ("device", "state", "file", "problem"), json_too=as_json)
     if out:
         count = work.write(carried, out, made_ms=int(clock().timestamp() * 1000))
-        say(f"{count} bundles in {out}: sync-server take it, and give its receipts to this command")
+        in_it = f"{counted(count, 'bundle')} in {out}"
+        say(f"{in_it}: sync-server take it, and give its receipts to this command")
     if came:
-        say(f"Receipts came for {came} bundles; give the sticks to this command to put them there")
-    say(f"{len(carried.waiting())} bundles wait in {tray}")
+        for_them = f"Receipts came for {counted(came, 'bundle')}"
+        say(f"{for_them}; give the sticks to this command to put them there")
+    left = len(carried.waiting())
+    say(f"{counted(left, 'bundle')} {'waits' if left == 1 else 'wait'} in {tray}")
     if trouble:
         say(trouble)
     if trouble or any(one.problem for one in rows):
@@ -1010,7 +1015,8 @@ def review_audit(ctx: click.Context, chosen: str | None) -> None:
         click.echo(fault)
     if faults:
         sys.exit(REFUSED)
-    click.echo(f"the decisions of {len(areas)} chains are whole and signed")
+    chains = counted(len(areas), "chain")
+    click.echo(f"the decisions of {chains} are whole and signed")
 
 
 @main.group()
@@ -1059,7 +1065,7 @@ def registry_refold(ctx: click.Context) -> None:
     """Fold every record anew from its history, as after a change of its fields' policies."""
     from sync_server.registry import refold_all
 
-    click.echo(f"{refold_all(desk_of(ctx))} records folded")
+    click.echo(f"{counted(refold_all(desk_of(ctx)), 'record')} folded")
 
 
 @main.group()
@@ -1179,7 +1185,7 @@ def _told_cycle(one: Any, *, as_json: bool) -> None:
         return
     click.echo(
         f"cycle {row['cycle']} ({row['programme']} {row['period']}) is {row['state']}: "
-        f"{row['entitlements']} entitlements, {row['currency']} {row['total']}"
+        f"{counted(row['entitlements'], 'entitlement')}, {row['currency']} {row['total']}"
     )
     for aside in row["set_aside"]:
         click.echo(f"   set aside {aside['household']}: {'; '.join(aside['reasons'])}")
@@ -1309,7 +1315,8 @@ def cycle_pay_list(ctx: click.Context, cycle: str, output: Path | None, as_json:
     elif output is None:
         click.echo(text, nl=False)
     else:
-        click.echo(f"{len(instructions)} payments, {found.currency} {found.released}, in {output}")
+        payments = counted(len(instructions), "payment")
+        click.echo(f"{payments}, {found.currency} {found.released}, in {output}")
 
 
 @cycle_group.command("reconcile")

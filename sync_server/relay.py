@@ -158,10 +158,13 @@ def write(tray: Tray, out: Path, *, made_ms: int) -> int:
     return len(files)
 
 
-def pass_on(tray: Tray, url: str, *, sleep: Callable[[float], None]) -> list[Found]:
+def pass_on(
+    tray: Tray, url: str, *, sleep: Callable[[float], None], tell: Callable[[str], None]
+) -> list[Found]:
     """Bring what waits to the server at `url`, and its receipts into the tray.
 
-    One that the server refuses stays in the tray, with the reason. Raises `NoWay`.
+    One that the server refuses stays in the tray, with the reason. `tell` hears what goes wrong and
+    is tried again. Raises `NoWay`.
     """
     if not url.startswith(("http://", "https://")):
         raise NoWay(f"{url} is no address of a server: it begins with https://")
@@ -171,7 +174,7 @@ def pass_on(tray: Tray, url: str, *, sleep: Callable[[float], None]) -> list[Fou
         reader = Reader(io.BytesIO(data))
         device = str(reader.opening.header.get("device", ""))
         try:
-            reply = _Upload(url, device, data, sleep).run()
+            reply = _Upload(url, device, data, sleep, tell).run()
             _keep(tray, Reader(io.BytesIO(reply)), reply)
             done.append(Found(file.name, device, "receipts here"))
         except Refused as error:
@@ -186,10 +189,17 @@ def pass_on(tray: Tray, url: str, *, sleep: Callable[[float], None]) -> list[Fou
 class _Upload:
     """One bundle on its way, in pieces that become small where the link is bad."""
 
-    def __init__(self, url: str, device: str, data: bytes, sleep: Callable[[float], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        device: str,
+        data: bytes,
+        sleep: Callable[[float], None],
+        tell: Callable[[str], None],
+    ) -> None:
         self._where = f"{url.rstrip('/')}/sync/v1/bundles/{device}/{sha256(data).hexdigest()}"
         self._data = data
-        self._sleep = sleep
+        self._sleep, self._tell = sleep, tell
         self._piece = PIECE_START
         self._fails = 0
         self._met = False
@@ -247,11 +257,14 @@ class _Upload:
     def _failed(self, error: Exception) -> None:
         self._fails += 1
         self._piece = max(PIECE_MIN, self._piece // 4)
+        where, why = self._where.partition("/sync/")[0], getattr(error, "reason", error)
+        cause = str(getattr(why, "strerror", "") or why).rstrip(".")
+        told = f"{where} does not answer ({cause})"
         if self._fails >= (PATIENCE if self._met else PATIENCE_UNMET):
-            where, why = self._where.partition("/sync/")[0], getattr(error, "reason", error)
-            told = f"{where} does not answer ({getattr(why, 'strerror', '') or why})"
             raise NoWay(f"{told}. Nothing is lost: give the same command again") from error
-        self._sleep(min(30.0, 0.1 * 2.0**self._fails))
+        wait_s = min(30.0, 0.1 * 2.0**self._fails)
+        self._tell(f"{told}; again in {wait_s:.1f} s")
+        self._sleep(wait_s)
 
     def _ask(
         self, method: str, body: bytes | None = None, head: dict[str, str] | None = None

@@ -179,6 +179,7 @@ def _home(app: flask.Flask, here: Session) -> None:
         ended = flask.g.lease_ended
         waiting = ("pending", "sent", "refused", "held")
         entries = [] if ended else [*store.outbox(states=waiting, limit=200)]
+        returned = {} if ended else store.returned()
         return flask.render_template(
             "home.html",
             who=store.identity,
@@ -186,6 +187,7 @@ def _home(app: flask.Flask, here: Session) -> None:
             forms=store.forms(),
             drafts=[] if ended else store.drafts(),
             entries=entries[::-1],
+            returned=[(store.finished(one), why) for one, why in sorted(returned.items())],
             notices=[] if ended else store.notices(),
             ended=ended,
             syncing=here.syncing.running,

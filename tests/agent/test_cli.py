@@ -126,6 +126,7 @@ def test_households_registered_without_a_network_are_synced_when_it_is_back(fiel
         assert "2 entries and 2 files wait here, to go out with the next sync" in down.stderr
         scripted = field.agent("sync", "--json")
         assert scripted.returncode == 1
+        assert scripted.stderr.count("; again in ") == 2
         told = json.loads(scripted.stdout)
         assert (told["synced"], told["left"], told["attachments_left"]) == (False, 2, 2)
         assert "does not answer" in told["trouble"]
@@ -148,8 +149,9 @@ def test_a_bundle_brings_the_same_receipts_as_a_network(field):
     for _ in range(2):
         assert field.agent("bundle", str(bundle)).returncode == 0
         field.office("take", str(bundle), "--receipts", str(bundle) + ".back")
-    assert field.agent("take", str(bundle) + ".back").returncode == 0
-    assert field.agent("take", str(bundle) + ".back").returncode == 0
+    assert field.agent("take", str(bundle) + ".back").stdout.startswith("Synced. 1 receipt")
+    again = field.agent("take", str(bundle) + ".back")
+    assert again.stdout.startswith("Synced. Already here")
     assert field.told("status")["waiting"] == 0
     cut = field.folder / "cut"
     cut.write_bytes(Path(str(bundle) + ".back").read_bytes()[:-10])
@@ -206,6 +208,50 @@ def test_what_a_copied_device_sent_is_held_and_reads_as_refused_with_the_reason(
     assert [(one["state"], one["decided"][0]["officer"]) for one in released] == [
         ("carried out", "sara")
     ]
+
+
+def test_what_a_supervisor_sent_back_is_said_and_listed_until_it_is_put_aside(field):
+    ticket = field.folder / "ticket-of-the-clerk"
+    field.office("enrol-device", "--area", "east", "--name", "clerk", "--file", str(ticket))
+    assert field.agent("enrol", "--file", str(ticket), field.url, home="clerk").returncode == 0
+
+    def told(*words: str):
+        ran = field.agent(*words, "--json", home="clerk")
+        assert ran.returncode == 0, ran.stderr
+        return json.loads(ran.stdout)
+
+    for number in (1, 2):
+        told("register", FORM, "--answers", answers(number))
+    told("sync")
+    password = field.folder / "password-of-rita"
+    password.write_text("a long enough password\n")
+    field.office("users", "add", "rita", "--role", "supervisor", "--password-file", str(password))
+    (batch,) = (
+        one["subject"]
+        for one in json.loads(field.office("review", "list", "--json"))
+        if one["subject"].startswith("clerk:")
+    )
+    by = ("--as", "rita", "--password-file", str(password), "--comment", "Again please")
+    field.office("review", "return", batch, *by)
+    ran = field.agent("sync", home="clerk")
+    assert ran.stdout == "Synced. 2 entries were sent back: field-agent notices\n"
+    assert told("sync")["news"] == {}
+    assert (told("status")["returned"], told("status")["synced"]) == (2, 0)
+    shown = field.agent("notices", home="clerk")
+    assert shown.stdout.count("Again please") == 2
+    assert "--aside NUMBER" in shown.stderr
+    # To have read it is not to have dealt with it.
+    listed = told("list", "--state", "returned")
+    assert [(one["number"], one["why"]) for one in listed] == [
+        (1, "Again please"),
+        (2, "Again please"),
+    ]
+    assert "state: returned" in field.agent("show", "1", home="clerk").stdout
+    (second,) = (one for one in told("notices") if one["body"]["counter"] == 2)
+    assert len(told("notices", "--aside", str(second["number"]))) == 1
+    assert [one["state"] for one in told("list")] == ["returned", "synced"]
+    nobody = field.agent("notices", "--aside", "999", home="clerk")
+    assert (nobody.returncode, "no notice 999" in nobody.stderr) == (1, True)
 
 
 @pytest.mark.parametrize("program", ["sync-server", "field-agent"])

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from field_agent.register import register
 from field_agent.vault import clock_ms
 from field_agent.web import door
 from tests.agent.test_register import FORM, clock, compiled, desk, programme, sample
@@ -74,6 +75,26 @@ def test_a_lease_that_ended_leaves_on_the_pages_the_way_to_a_round_and_no_more(
     assert client.get(begun.headers["Location"]).headers["Location"] == "/"
     desk.store.renew_lease(60, now_ms=clock_ms())
     assert b"Amina Diallo" in client.get("/").data
+
+
+def test_what_was_sent_back_is_on_the_page_until_its_notice_is_put_aside(client, session, desk):
+    enter(client, session)
+    done = register(desk, FORM, sample(1), {})
+    desk.store.receipt(done.counter, done.hash, {})
+    assert b"Sent back" not in client.get("/").data
+    body = {"counter": done.counter, "hash": done.hash, "comment": "Which village?"}
+    desk.store.put_notice("n1", "returned", body, now_ms=0)
+    page = client.get("/").data.decode()
+    assert '<span id="returned">1</span> sent back' in page
+    (listed,) = re.findall(r'<ul id="sent-back">(.*?)</ul>', page)
+    assert done.label in listed
+    assert "Which village?" in listed
+    desk.store.renew_lease(60, now_ms=clock_ms() - 3_600_000)
+    assert "Which village?" not in client.get("/").data.decode()
+    desk.store.renew_lease(60, now_ms=clock_ms())
+    (notice,) = desk.store.notices()
+    client.post(f"/notices/{notice.number}", headers={"X-CSRF": session.csrf})
+    assert b"Sent back" not in client.get("/").data
 
 
 def test_the_pages_ask_for_nothing_from_outside(client, session):

@@ -103,6 +103,15 @@ def test_a_bundle_brings_the_same_receipts_as_the_network(desk, tablet, visits):
     assert desk.store.read(lambda tx: blobs.content(tx, tablet.area, name)) == photo
 
 
+def test_a_bundle_for_another_server_is_told_both_servers(desk, tablet):
+    with pytest.raises(Refused) as told:
+        taken(desk, bundle(tablet, [tablet.seal()], server="ab" * 32))
+    assert (
+        f"(it is for server {'ab' * 8}, this is {desk.config.server} with "
+        f"{desk.keys.fingerprint[:16]}). Take it to that server."
+    ) in str(told.value)
+
+
 def test_a_bundle_twice_and_then_the_network_changes_nothing(desk, tablet):
     sealed = [tablet.seal(), tablet.seal()]
     stick = bundle(tablet, sealed)

@@ -136,7 +136,21 @@ def test_whoever_does_not_take_bundles_is_named_with_the_way_out(office, tablets
         ran = CliRunner().invoke(main, asked)
     assert (ran.exit_code, ran.exception.__class__) == (1, SystemExit)
     assert "with --out FILE, and carry it to sync-server take there" in ran.output + ran.stderr
-    assert "1 bundles wait" in ran.stderr
+    assert "1 bundle waits" in ran.stderr
+
+
+def test_what_is_tried_again_is_said_while_it_is_tried(office, tablets, tmp_path):
+    tablets[0].finish()
+    stick_of(tablets[0], tmp_path / "stick")
+    asked = ["relay", str(tmp_path / "tray"), str(tmp_path / "stick"), "--to", "http://127.0.0.1:9"]
+    ran = CliRunner().invoke(main, [*asked, "--json"])
+    assert ran.exit_code == 1
+    why = "http://127.0.0.1:9 does not answer (Connection refused)"
+    assert ran.stderr.splitlines() == [
+        f"  {why}; again in 0.2 s",
+        f"1 bundle waits in {tmp_path / 'tray'}",
+        f"{why}. Nothing is lost: give the same command again",
+    ]
 
 
 def test_an_address_that_is_none_is_said_to_be_none(office, tablets, tmp_path):
