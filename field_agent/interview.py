@@ -223,7 +223,7 @@ def _short(language: str) -> str:
 def _shown(state: State) -> str:
     labels = {one.value: one.label for one in state.choices}
     if state.kind in {"select", "rank"}:
-        return ", ".join(labels.get(one, one) for one in state.value.split())
+        return ", ".join(labels.get(one, one) for one in state.chosen)
     return labels.get(state.value, state.value)
 
 

@@ -6,7 +6,7 @@ import json
 import mimetypes
 import re
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -512,7 +512,7 @@ def _answered(interview: Interview, state: State, given: _Given, files: dict[str
 def _values(state: State, text: str) -> list[str]:
     if state.kind == "select1":
         return [text]
-    return text.split() if state.kind in {"select", "rank"} else []
+    return list(replace(state, value=text).chosen) if state.kind in {"select", "rank"} else []
 
 
 def _offered(state: State, value: str) -> bool:

@@ -16,7 +16,7 @@ from forms.language import TooCostly
 from forms.markup import BadMarkup, parse
 from forms.markup import text as written
 from forms.plant import Strange, WrongForm, plant
-from forms.values import ENTITY_ID, answered, fits, parse_datetime, writable
+from forms.values import ENTITY_ID, answered, chosen, fits, parse_datetime, writable
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -308,18 +308,18 @@ class Judged:
             # Whatever is sent has its letters composed, which a list may not have.
             known = {normalize("NFC", one) for one in known}
         several = node.defn.select in {"select", "rank"}
-        chosen = node.text.split() if several else [node.text]
+        given = chosen(node.text) if several else [node.text]
         return [
             *(
                 Fault(ref_of(node), "choice", f"{one!r} is not among the choices")
-                for one in chosen
+                for one in given
                 if one not in known
             ),
             # Nobody can choose the same twice; who writes it deceives count-selected().
             *(
                 Fault(ref_of(node), "choice", f"{one!r} is chosen more than once")
-                for one in dict.fromkeys(chosen)
-                if len(set(chosen)) < len(chosen) and chosen.count(one) > 1
+                for one in dict.fromkeys(given)
+                if len(set(given)) < len(given) and given.count(one) > 1
             ),
         ]
 

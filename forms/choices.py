@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from forms.itext import MEDIA
 from forms.markup import BLANKS
+from forms.values import chosen
 
 if TYPE_CHECKING:
     from forms.entry import Entry
@@ -69,10 +70,10 @@ def browser_takes(entry: Entry, node: Cell, text: str) -> str:
     """
     definition = node.defn
     if definition.select in {"select", "select1"}:
-        chosen = {text} if definition.select == "select1" else set(text.split())
-        return " ".join(one for one in dict.fromkeys(_in_turn(entry, node)) if one in chosen)
+        given = {text} if definition.select == "select1" else set(chosen(text))
+        return " ".join(one for one in dict.fromkeys(_in_turn(entry, node)) if one in given)
     if definition.select == "rank":
-        missing = [one for one in _in_turn(entry, node) if one not in text.split()]
+        missing = [one for one in _in_turn(entry, node) if one not in chosen(text)]
         if missing:
             raise Unranked(f"{definition.ref}: all choices are ranked; {missing[0]} is not")
         return ranked(entry, node, text)
@@ -86,7 +87,7 @@ class Unranked(ValueError):
 def ranked(entry: Entry, node: Cell, text: str) -> str:
     """The rank without what is not offered, and then what was not ranked."""
     turn = dict.fromkeys(_in_turn(entry, node))
-    return " ".join(dict.fromkeys([*(one for one in text.split() if one in turn), *turn]))
+    return " ".join(dict.fromkeys([*(one for one in chosen(text) if one in turn), *turn]))
 
 
 def _in_turn(entry: Entry, node: Cell) -> list[str]:

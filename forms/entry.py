@@ -31,7 +31,7 @@ from forms.markup import parse
 from forms.media import instance_of
 from forms.plant import of_form, plant
 from forms.preload import preloaded, property_named
-from forms.values import answered, calculated
+from forms.values import answered, calculated, chosen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -123,6 +123,11 @@ class State:
     constraint_message: str = ""
     parameters: dict[str, str] = field(default_factory=dict)
     depth: int = 0
+
+    @property
+    def chosen(self) -> tuple[str, ...]:
+        """The choices that the value of a select or rank names."""
+        return tuple(chosen(self.value))
 
 
 def _instances(number: float) -> int:
@@ -355,7 +360,7 @@ class Entry:
                 if self.dialect.webforms:
                     node.text = within_bounds(definition, node.text)
             elif definition.select in {"select", "rank"}:
-                node.text = " ".join(node.text.split())
+                node.text = " ".join(chosen(node.text))
             if not self._read_back:
                 self._listed(node)
 
@@ -370,7 +375,7 @@ class Entry:
             if definition.select == "select1":
                 node.text = node.text if node.text in names else ""
             else:
-                node.text = " ".join(one for one in node.text.split() if one in names)
+                node.text = " ".join(one for one in chosen(node.text) if one in names)
 
     def _preload(self, top: Cell) -> None:
         """Attributes are filled in by Web Forms alone."""
@@ -984,7 +989,7 @@ class Entry:
             elif definition.select == "rank" and self.dialect.webforms:
                 text = ranked(self, node, given)
             else:
-                text = " ".join(one for one in given.split() if one in known)
+                text = " ".join(one for one in chosen(given) if one in known)
             if self.dialect.webforms:
                 # What was taken back is given back once it is offered again.
                 if text != given:

@@ -20,6 +20,7 @@ from forms.instance import Cell, below, everything, ref_of, remove
 from forms.language.core import held
 from forms.markup import BLANKS
 from forms.twins import said, shared
+from forms.values import chosen
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -226,7 +227,7 @@ class Mirror(Entry):
     def _stored(self, node: Cell, value: str) -> str:
         """JavaRosa keeps a choice as often as it is given."""
         if node.defn.select in {"select", "rank"}:
-            return " ".join(value.split())
+            return " ".join(chosen(value))
         return super()._stored(node, value)
 
     def answer(self, ref: str, value: str, *, keep_faulty: bool = True) -> Changed:
@@ -494,7 +495,7 @@ class Mirror(Entry):
         if node.defn.select == "select1":
             node.text = node.text if node.text in known else ""
             return
-        node.text = " ".join(one for one in node.text.split() if one in known)
+        node.text = " ".join(one for one in chosen(node.text) if one in known)
         if not node.text:
             self._hollow.add(node)
 

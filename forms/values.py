@@ -368,6 +368,16 @@ def writable(text: str) -> str:
     return text.translate(UNWRITABLE)
 
 
+_CHOICE = re.compile(r"[^ \t-\r]+")
+
+
+def chosen(text: str) -> list[str]:
+    """The choices that an answer names. A no-break space, as spreadsheets have it in names, parts
+    none: neither XML nor Java takes it for a blank.
+    """
+    return text.split() if text.isascii() else _CHOICE.findall(text)
+
+
 def answered(text: str, kind: str, select: str, dialect: Dialect, zone: tzinfo, now: Now) -> str:
     """What is stored when a person answers `text`: "" where it cannot be of the type."""
     if not text.isprintable():
@@ -375,7 +385,7 @@ def answered(text: str, kind: str, select: str, dialect: Dialect, zone: tzinfo, 
     if not text:
         return ""
     if select in {"select", "rank"}:
-        return " ".join(dict.fromkeys(text.split()))
+        return " ".join(dict.fromkeys(chosen(text)))
     if select == "select1":
         return text
     cast = _ANSWERS.get(kind)

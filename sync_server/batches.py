@@ -218,7 +218,7 @@ def _answers(desk: Desk, payload: Payload) -> Iterator[Answer]:
             yield Answer(state.label or state.ref.rpartition("/")[2], "", state.depth, heading=True)
         elif state.value and state.kind not in {"repeat", "node"}:
             labels = {choice.value: choice.label for choice in state.choices}
-            chosen = state.value.split() if labels else []
+            chosen = state.chosen if labels else ()
             value = ", ".join(labels.get(one, one) or one for one in chosen) or state.value
             yield Answer(state.label or state.ref, value, state.depth, heading=False)
 

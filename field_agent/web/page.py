@@ -233,7 +233,7 @@ class Page:
             state=state,
             fault=fault.reason if fault is not None and shown else "",
             words=words_for(self.code),
-            chosen=set(state.value.split()),
+            chosen=set(state.chosen),
             few=FEW,
         )
 

@@ -175,6 +175,15 @@ CASES = {
         "[ B ]",
         {"jr://file-csv/l.csv": "name,label\nb , B \nc,C\n"},
     ),
+    "a no-break space in a choice parts no answer": Case(
+        BLANK.format('<instance id="l" src="jr://file-csv/l.csv"/>'),
+        (
+            ("init", {}),
+            ("/data/m = b\xa0 c\xa0d", {"/data/m": "b\xa0 c\xa0d"}),
+            ("save_restore", {"/data/m": "b\xa0 c\xa0d", "xml": "<m>b\xa0 c\xa0d</m>"}),
+        ),
+        files={"jr://file-csv/l.csv": "name,label\nb\xa0,B\nc\xa0d,C\n"},
+    ),
     "blanks around a value of a list in XML are none of it": _blank(
         '<instance id="l" src="jr://file/l.xml"/>', "1 0", "[B]", {"jr://file/l.xml": PRETTY}
     ),
