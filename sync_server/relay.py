@@ -281,7 +281,8 @@ class _Upload:
             with error:
                 if error.code == 409 and error.headers.get("Upload-Offset"):
                     return error.code, error.headers, b""
-                if error.code == 404 and method == "HEAD":
+                if error.code < 500 and method == "HEAD":
+                    # An answer to HEAD has no words: whatever is wrong, the first piece is told it.
                     raise Refused("blob-unknown") from error
                 content = error.read()
             problem = _problem(content)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 from flask import Flask, request
+from sqlalchemy import delete
 
 from field_agent.bundle import take_file
 from schemas.bundle import ROUND, SEALED_REPLY, Reader
@@ -15,6 +16,7 @@ from schemas.frames import pack
 from schemas.messages import unpack_reply, unpack_round
 from schemas.problems import Problem, Refused
 from sync_server.cli import main
+from sync_server.store.intake_tables import places
 from sync_server.web import carried
 from tests.serving import serving
 from tests.sync.links import Link
@@ -108,6 +110,25 @@ def test_a_laptop_that_never_meets_a_network_carries_one_file_to_the_office(
     assert [one["state"] for one in told] == ["receipts given back"] * 2
     for tablet, stick in zip(tablets, sticks, strict=True):
         comes_home(tablet, stick)
+
+
+def test_a_bundle_of_a_device_that_the_server_does_not_know_keeps_no_other_back(
+    office, tablets, laptop, tmp_path
+):
+    for tablet, stick in zip(tablets, (tmp_path / "stick0", tmp_path / "stick1"), strict=True):
+        tablet.finish()
+        stick_of(tablet, stick)
+    gone = tablets[0].name
+    office.desk.store.transaction(
+        lambda tx: tx.execute(delete(places).where(places.c.device == gone))
+    )
+    with serving(door(office)) as port:
+        sticks = tmp_path / "stick0", tmp_path / "stick1"
+        told = laptop("--to", f"http://127.0.0.1:{port}", *sticks, code=1)
+    why = {one["device"]: one["problem"] for one in told if one["problem"]}
+    assert set(why) == {gone}
+    assert "No device of that name" in why[gone]
+    comes_home(tablets[1], tmp_path / "stick1")
 
 
 @pytest.mark.parametrize(
