@@ -131,6 +131,8 @@ class Belonging(Database):
                     # They name households of an area that is this agent's no more.
                     self._write("DELETE FROM notices")
                 self.empty_area()
+            elif old is not None and old.epoch != identity.epoch:
+                self.empty_area()
             self._write(
                 "UPDATE identity SET device = ?, area = ?, server_url = ?, fingerprint = ?, "
                 "server_key = ?, epoch = ?, about = ?",

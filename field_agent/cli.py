@@ -266,6 +266,7 @@ def enrol(device: Device, url: str | None, code: str | None, file: Path | None, 
             sign=opened.sign,
             now_ms=now_ms,
             label=label,
+            was=store.identity,
         )
         who = Identity(
             reply.device,

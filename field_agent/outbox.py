@@ -10,10 +10,13 @@ from field_agent.belonging import Belonging
 from field_agent.database import told
 from field_agent.trouble import Missing
 from schemas.envelope import CHUNK, TAG
+from schemas.runs import RUNS_MAX, SHORT, sampled
 from schemas.signing import ranges_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+
+    from schemas.runs import Run
 
 STATES = ("pending", "sent", "receipted", "refused", "held")
 
@@ -175,6 +178,19 @@ class Outbox(Belonging):
         ]
         return min((one - 1 for one in first if one is not None), default=self.counter)
 
+    def receipted_runs(self) -> list[Run]:
+        """What has its receipt, in runs without a gap, the newest first, each with its hashes."""
+        ends = self._all(
+            "SELECT min(counter), max(counter) FROM (SELECT counter, counter - row_number() OVER "
+            "(ORDER BY counter) AS run FROM outbox WHERE state = 'receipted') "
+            "GROUP BY run ORDER BY 1 DESC LIMIT ?",
+            (RUNS_MAX,),
+        )
+        return [
+            (first, last, tuple(self.finished(one).hash[:SHORT] for one in sampled(first, last)))
+            for first, last in ends
+        ]
+
     def mark(self, counters: Iterable[int], state: str, *, why: str = "", only: str = "") -> None:
         """Sealed entries are now in `state`, or those of them that are in `only`.
 
@@ -257,13 +273,21 @@ class Outbox(Belonging):
         return json.loads(row[0]) if row else None
 
     def feed_again(self, first: int, last: int) -> int:
-        """A server restored from an old copy has lost these: pending again, if still here."""
+        """The server does not hold these, whatever their receipts say, as after it was restored from an
+        old copy: pending again, if still here.
+        """
         with self.transaction():
             # Which openings it has lost with them, it cannot say.
             self._write("UPDATE openings SET held = 0")
+            self._write(
+                "UPDATE outbox SET why = ? WHERE counter BETWEEN ? AND ? AND state = 'receipted' "
+                "AND counter NOT IN (SELECT counter FROM envelopes)",
+                (_LOST, first, last),
+            )
             return self._write(
                 "UPDATE outbox SET state = 'pending', why = '', receipt = 0 "
-                "WHERE counter BETWEEN ? AND ? AND counter IN (SELECT counter FROM envelopes)",
+                "WHERE counter BETWEEN ? AND ? AND state = 'receipted' "
+                "AND counter IN (SELECT counter FROM envelopes)",
                 (first, last),
             )
 
@@ -361,4 +385,8 @@ def _counters(ranges: str) -> tuple[int, ...]:
     return tuple(one for first, last in json.loads(ranges) for one in range(first, last + 1))
 
 
+_LOST = (
+    "The server held it and has lost it, as after it was restored from an old copy, and its sealed "
+    "bytes are not on this device any more. Tell the office, and register it again."
+)
 _OUTBOX = "SELECT counter, hash, state, label, form, version, made_ms, size, draft, why FROM outbox"

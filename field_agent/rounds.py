@@ -122,8 +122,10 @@ class Rounds:
         if outgoing.batch:
             self._course.records_done += len(outgoing.counters)
             self._course.bytes_done += outgoing.weight
-            # A server that says nothing of what it was brought is not asked again at once.
-            bring = before != self._progress()
+            # A server that says nothing of what it was brought is not asked again at once, nor one that
+            # wants everything time and again.
+            again = self._course.outcome.fed_again
+            bring = before != self._progress() and again <= 2 * self._store.counter
         if reply.forms:
             self.form_list = reply.forms
         self._lists = Known(

@@ -25,6 +25,7 @@ from schemas.ticket import PREFIX_DIGITS
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from field_agent.belonging import Identity
     from schemas.ticket import Ticket
 
 SOFTWARE = "field-agent 0.1.0"
@@ -279,13 +280,16 @@ def enrol(
     sign: Callable[[bytes], bytes],
     now_ms: int,
     label: str = "",
+    was: Identity | None = None,
 ) -> EnrolReply:
     """Introduce this device with the office's code. The same code and key again give the same device.
 
+    `was` is whose it is until then: its own server does not let it drop what nobody else holds.
     Raises `Unreachable`, and `Refused` where the code is not good or the server is another one.
     """
     proof = hmac.digest(ticket.secret, enrol_bytes(ticket.prefix, key, box), "sha256")
-    body = pack_enrol(EnrolRequest(ticket.name(), proof, key, box, SOFTWARE, label))
+    mine = was.device if was and was.fingerprint.startswith(ticket.prefix) else ""
+    body = pack_enrol(EnrolRequest(ticket.name(), proof, key, box, SOFTWARE, label, mine))
     signature = text(sign(request_bytes("POST", ENROL, body, now_ms, ticket.prefix)))
     answer = wire.send(
         "POST",

@@ -11,6 +11,7 @@ from schemas.columns import LAYOUT
 from schemas.frames import MAX_BATCH, MAX_BODY, MAX_PARTS, pack, unpack
 from schemas.pages import LINES, Page
 from schemas.problems import Refused
+from schemas.runs import RUNS_MAX, SHORT, Run
 from schemas.signing import raw, text
 
 PROTOCOL = 3
@@ -30,6 +31,8 @@ class EnrolRequest:
     box: bytes
     software: str = ""
     label: str = ""
+    device: str = ""
+    """Who it was at this server, if it was one of its devices before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,8 @@ class RoundRequest:
     software: str = ""
     layout: int = LAYOUT
     """The newest layout of pages that the device reads."""
+    runs: tuple[Run, ...] = ()
+    """What it has receipts of, by hash."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +138,7 @@ class _Enrol(Schema):
     box = _Base64(32)
     software = fields.String(validate=_SHORT)
     label = fields.String(validate=_SHORT)
+    device = fields.String(validate=_SHORT)
 
 
 class _EnrolReply(Schema):
@@ -148,6 +154,13 @@ class _EnrolReply(Schema):
     lease_s = fields.Integer(required=True, strict=True, validate=_COUNT)
     time_ms = fields.Integer(required=True, strict=True, validate=_COUNT)
     keys = fields.Dict(required=True)
+
+
+_PLACE = fields.Integer(strict=True, validate=_COUNT)
+_HASHES = fields.List(
+    fields.String(validate=validate.Regexp(rf"\A[0-9a-f]{{{SHORT}}}\Z")),
+    validate=validate.Length(min=1, max=30),
+)
 
 
 def _page(value: int) -> None:
@@ -170,6 +183,9 @@ class _Round(Schema):
     software = fields.String(validate=_SHORT)
     # Devices of an earlier program do not say it.
     layout = fields.Integer(strict=True, validate=_COUNT, load_default=LINES)
+    runs = fields.List(
+        fields.Tuple((_PLACE, _PLACE, _HASHES)), validate=validate.Length(max=RUNS_MAX)
+    )
 
 
 class _Fault(Schema):

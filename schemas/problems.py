@@ -41,7 +41,8 @@ _KINDS = (
         "device-unknown",
         401,
         "No device of that name is enrolled here",
-        "Enrol the device with a new code: sync-server enrol-device.",
+        "If this is its server, restored from an old copy, enrol the device again by that very name, "
+        "and it sends what it holds: sync-server enrol-device --area AREA --name NAME.",
     ),
     Kind(
         "signature-wrong",
@@ -64,6 +65,14 @@ _KINDS = (
     Kind("code-unknown", 403, "That enrolment code is not known", "Ask for a new code."),
     Kind("code-expired", 403, "That enrolment code has expired", "Ask for a new code."),
     Kind("code-used", 403, "That enrolment code was used by another device", "Ask for a new code."),
+    Kind(
+        "code-astray",
+        409,
+        "That enrolment code would make another device of this one, and what it holds would be lost",
+        "This server does not know the device, as after it was restored from an old copy. Ask for a "
+        "code by the device's own name: sync-server enrol-device --area AREA --name NAME. This code "
+        "is not used up.",
+    ),
     Kind("not-found", 404, "There is nothing here by that name", "Check the address."),
     Kind(
         "batch-changed",

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from sqlalchemy import bindparam, func, literal_column, select, update
 
+from schemas.runs import SHORT, sampled
 from sync_server.store.engine import sequences
 from sync_server.store.intake_tables import devices, envelopes, epochs
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Container, Iterable, Sequence
 
     from schemas.envelope import Outside
+    from schemas.runs import Run
     from sync_server.enrol import Device
     from sync_server.store.engine import Tx
 
@@ -57,6 +59,7 @@ _BEHIND = (
     .where(*_OF_DEVICE, envelopes.c.counter > bindparam("to"), envelopes.c.problem == "")
     .order_by(envelopes.c.counter)
 )
+_UP_TO = _PLACES.where(envelopes.c.counter <= bindparam("most"))
 _EPOCH = (
     select(epochs.c.epoch)
     .where(epochs.c.area == "")
@@ -162,10 +165,50 @@ def lost(tx: Tx, device: Device, held_to: int, acknowledged: int) -> tuple[tuple
             )
         ).scalars()
     )
+    return tuple(_gaps(held_to + 1, here, acknowledged)[:AGAIN_MAX])
+
+
+def unheld(
+    tx: Tx, device: Device, held_to: int, runs: Sequence[Run]
+) -> tuple[tuple[int, int], ...]:
+    """The ranges of counters in `runs` at which the very envelopes that the device has receipts of
+    are not here: what lies there may be another's, of two devices restored from one copy.
+
+    An envelope names the one before it by its hash, so whoever has one knows all before it. What
+    is no fork is linked up to `held_to`: where every run ends in that, nothing more is read.
+    """
+    ends = {last: hashes[0] for _, last, hashes in runs}
+    at_ends = tx.execute(_AT, {**_of(device), "counters": sorted(ends)}) if ends else ()
+    linked = {
+        counter
+        for counter, digest, _, problem in at_ends
+        if not problem and counter <= held_to and digest[:SHORT] == ends[counter]
+    }
+    doubtful = [run for run in runs if run[1] not in linked]
+    if not doubtful:
+        return ()
+    most = max(last for _, last, _ in doubtful)
+    before = {
+        (counter, digest[:SHORT]): prev[:SHORT]
+        for counter, digest, prev, _ in tx.execute(_UP_TO, {**_of(device), "most": most})
+    }
     found: list[tuple[int, int]] = []
-    first = held_to + 1
-    for counter in sorted({*here, acknowledged + 1}):
+    for first, last, hashes in doubtful:
+        here: set[int] = set()
+        for sample, name in zip(sampled(first, last), hashes, strict=False):
+            counter, digest = sample, name
+            while counter >= first and counter not in here and (counter, digest) in before:
+                here.add(counter)
+                counter, digest = counter - 1, before[counter, digest]
+        found += _gaps(first, here, last)
+    return tuple(sorted(found)[:AGAIN_MAX])
+
+
+def _gaps(first: int, here: set[int], last: int) -> list[tuple[int, int]]:
+    """The ranges from `first` to `last` of what is not here."""
+    found: list[tuple[int, int]] = []
+    for counter in sorted({*here, last + 1}):
         if counter > first:
             found.append((first, counter - 1))
         first = counter + 1
-    return tuple(found[:AGAIN_MAX])
+    return found

@@ -93,9 +93,7 @@ def make_code(
     at_rest = desk.at_rest.seal(f"codes/{ticket.name()}", secret)
 
     def work(tx: Tx) -> None:
-        taken = tx.execute(
-            select(places.c.place).where(places.c.area == "", places.c.device == device)
-        ).scalar()
+        taken = _is_known(tx, device)
         waiting = tx.execute(
             select(codes.c.name).where(
                 codes.c.area == "",
@@ -128,7 +126,9 @@ def make_code(
 def enrol(desk: Desk, request: EnrolRequest) -> EnrolReply:
     """Makes the device of the code. The same code with the same key again answers the same.
 
-    Raises `Refused` with `code-unknown`, `code-expired` or `code-used`.
+    A device that was another one here, of which the server knows nothing any more, keeps its name: by
+    another it would drop what it has sealed. Raises `Refused` with `code-unknown`, `code-expired`,
+    `code-used` or `code-astray`; then the code is as good as before.
     """
     at_ms = desk.now_ms()
 
@@ -148,6 +148,8 @@ def enrol(desk: Desk, request: EnrolRequest) -> EnrolReply:
             return find(tx, row.device)
         if row.expires_ms <= at_ms:
             raise Refused("code-expired")
+        if request.device not in {"", row.device} and not _is_known(tx, request.device):
+            raise Refused("code-astray", f"it is for {row.device}, and this is {request.device}")
         tx.execute(
             update(codes)
             .where(codes.c.area == "", codes.c.name == row.name)
@@ -180,6 +182,11 @@ def enrol(desk: Desk, request: EnrolRequest) -> EnrolReply:
         time_ms=at_ms,
         keys={"digest": digest(keys), "list": keys},
     )
+
+
+def _is_known(tx: Tx, device: str) -> bool:
+    known = select(places.c.place).where(places.c.area == "", places.c.device == device)
+    return tx.execute(known).first() is not None
 
 
 def find(tx: Tx, device: str) -> Device:

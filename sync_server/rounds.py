@@ -88,7 +88,9 @@ def meet(
             checking=waits.checking,
             parked=waits.parked,
             blobs=blobs.missing(tx, device.area, device.device),
-            again=chain.lost(tx, device, held_to, request.acknowledged),
+            again=chain.unheld(tx, device, held_to, request.runs)
+            if request.runs
+            else chain.lost(tx, device, held_to, request.acknowledged),
             keys=pull.keys(desk, request.keys),
             forms=pull.forms(tx, request.forms),
             items=news.items,

@@ -643,8 +643,12 @@ def test_only_what_has_its_receipt_is_ever_dropped_and_the_rest_can_be_fed_again
     ):
         with pytest.raises(Missing):
             gone()
+    assert tablet.store.feed_again(1, 2) == 0
+    tablet.store.receipt(2, tablet.store.finished(2).hash, {})
     assert tablet.store.feed_again(1, 2) == 1
-    assert len(tablet.store.outbox()) == 2
+    assert [one.state for one in tablet.store.outbox()] == ["receipted", "pending"]
+    # What cannot be sent again is not left to look synced.
+    assert "has lost it" in tablet.store.finished(1).why
     with pytest.raises(Missing):
         tablet.store.finished(9)
 

@@ -139,6 +139,8 @@ class Client:
     """The area's changes by their sequence."""
     layout: int = 0
     """Of pages: 1, 2, or 0, not saying it."""
+    receipts: dict[int, str] = field(default_factory=dict)
+    """The hashes of what has a receipt, from 1 without a gap."""
 
     def ask(self, method: str, path: str, body: bytes = b"", **headers: str):
         """(status, headers, body), all of it believed only with the server's signature."""
@@ -242,6 +244,9 @@ class Client:
         envelopes = envelopes or {}
         asked = {"protocol": 3, "cursor": self.state.get("cursor", ""), "batch": batch}
         asked |= {"layout": self.layout} if self.layout else {}
+        if self.receipts and not envelopes:
+            last = max(self.receipts)
+            asked["runs"] = [[1, last, [self.receipts[last][:32]]]]
         parts = [self.opening, *envelopes.values()] if envelopes else []
         status, _, data = self.ask("POST", "/sync/v1/round", pack(asked, parts))
         assert status == 200, unpack(data)
@@ -261,6 +266,7 @@ class Client:
             )
             key = Ed25519PublicKey.from_public_bytes(self.server_key)
             key.verify(base64.b64decode(told["receipt"]), said)
+            self.receipts |= {n: sha(envelopes[n]) for n in held}
         return told | {"receipted": held}
 
     def send_file(self, sealed: bytes, chunk: int) -> int:

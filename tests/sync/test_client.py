@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import copy
 import os
 import sys
 from pathlib import Path
@@ -50,6 +51,39 @@ def test_a_client_from_the_document_alone_brings_a_registration_and_its_photo(tm
     held = office.desk.store.read(lambda tx: blobs.content(tx, "north", client.sha(sealed)))
     assert held == sealed
     office.desk.close()
+
+
+def test_that_client_learns_that_a_restored_server_has_anothers_work_in_place_of_its_own(tmp_path):
+    office = Office(tmp_path)
+    _, ticket = enrol.make_code(office.desk, area="north")
+    with served(office.desk) as port:
+        one = client.Client(f"http://127.0.0.1:{port}")
+        one.enrol(ticket.code())
+        (form,) = one.round()["forms"]["list"]
+    other = copy.copy(one)
+    other.receipts = {}
+    (tmp_path / "copy").mkdir()
+    saved = office.copy(tmp_path / "copy")
+    brought = {}
+    for each, instance in ((one, "uuid:a"), (other, "uuid:b")):
+        each.begin()
+        sealed, _ = each.seal(form, VISIT.format(size=5, instance=instance), instance)
+        brought[instance] = {1: sealed}
+        with served(office.desk) as port:
+            each.url = f"http://127.0.0.1:{port}"
+            assert each.round(instance[5:], brought[instance])["receipted"] == [1]
+            assert "again" not in each.round()
+    office.put_back(saved)
+    with served(office.desk) as port:
+        one.url = other.url = f"http://127.0.0.1:{port}"
+        assert other.round()["again"] == [[1, 1]]
+        assert other.round("b2", brought["uuid:b"])["receipted"] == [1]
+        assert one.round()["again"] == [[1, 1]]
+        assert one.round("a2", brought["uuid:a"])["receipted"] == [1]
+        assert "again" not in one.round() | other.round()
+    assert len(office.held(one.device)[1]) == 2
+    office.desk.close()
+    saved.drop()
 
 
 def pulled(one: client.Client, layout: int) -> list[bytes]:

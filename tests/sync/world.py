@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import io
 import random
+import shutil
 import uuid
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -324,7 +326,17 @@ class Tablet:
         folder.mkdir(mode=0o700)
         self._key = hashlib.sha256(str(folder).encode()).digest()
         self.store = self._open()
-        _, ticket = enrol.make_code(office.desk, area="north")
+        self.ids = 0
+        self.made: dict[int, bytes] = {}
+        self.files: dict[str, int] = {}
+        self.sticks: list[bytes] = []
+        self.backs: list[bytes] = []
+        self.enrol()
+        self.sync()
+
+    def enrol(self, name: str = "") -> None:
+        """By a code that the office makes, for a device of that name."""
+        _, ticket = enrol.make_code(self.office.desk, area="north", device=name)
         told = transport.enrol(
             self.wire,
             ticket,
@@ -332,6 +344,7 @@ class Tablet:
             box=self.store.vault.box_public,
             sign=self.store.vault.sign,
             now_ms=self.now_ms(),
+            was=self.store.identity,
         )
         self.name = told.device
         who = Identity(
@@ -344,12 +357,22 @@ class Tablet:
         )
         self.store.enrol(who, [], lease_s=told.lease_s, now_ms=self.now_ms())
         incoming.take_keys(self.store, told.keys)
-        self.ids = 0
-        self.made: dict[int, bytes] = {}
-        self.files: dict[str, int] = {}
-        self.sticks: list[bytes] = []
-        self.backs: list[bytes] = []
-        self.sync()
+
+    def copied(self, folder: Path) -> Tablet:
+        """Another device by this one's name, from a copy of its disk."""
+        self.store.close()
+        shutil.copytree(self.folder, folder)
+        other = copy.copy(self)
+        other.folder, other.wire = folder, Wire(self.office)
+        other.made, other.files = dict(self.made), dict(self.files)
+        other.sticks, other.backs = [], []
+        other.store, self.store = other._open(), self._open()
+        return other
+
+    def unheld(self) -> set[int]:
+        """What shows as synced, and its bytes are not at the server."""
+        held = self.office.held(self.name)
+        return {one for one in self.receipts() if self.made[one] not in held.get(one, [])}
 
     def now_ms(self) -> int:
         return int(self.office.clock().timestamp() * 1000)
@@ -366,10 +389,10 @@ class Tablet:
     def new_id(self) -> str:
         # Ids survive no process: a fresh one must not depend on what was forgotten.
         self.ids += 1
-        return f"{self.name}-{self.ids}"
+        return f"{self.name}-{self.folder.name}-{self.ids}"
 
     def finish(self, *, size: int | str = 5, file: int = 0) -> None:
-        draft = f"{self.name}-{len(self.made) + 1}"
+        draft = f"{self.name}-{self.folder.name}-{len(self.made) + 1}"
         visits = self.store.form("visit")
         self.store.begin(draft, visits, started="2026-03-01T08:00:00.000Z", now_ms=self.now_ms())
         if file:
