@@ -503,8 +503,10 @@ class Entry:
             node.text = before
             if fault is not None:
                 return Changed(fault=fault)
-        # Blank where it was blank is no act, not even to Collect.
-        if text != before or (text and self.dialect.recalculates_on_same_value):
+        # Blank where it was blank is no act, not even to Collect; a place at 0 0 0 0, whose text is
+        # blank, is one to it.
+        given = text or (value.strip() and definition.type == "geopoint")
+        if text != before or (given and self.dialect.recalculates_on_same_value):
             self._give(node, text)
             self._run()
             if text != before and not self.dialect.webforms:

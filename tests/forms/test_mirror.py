@@ -133,3 +133,15 @@ def test_rules_that_read_the_clock_are_never_one_so_that_one_does_not_wake_for_t
     )
     steps = played(form, answer("/data/b", "by hand"), {"op": "add_repeat", "ref": "/data/r"})
     assert [step["/data/b"]["value"] for step in steps] == ["", "by hand", "by hand"]
+
+
+def test_a_place_at_no_place_is_an_answer_though_its_text_is_blank():
+    form = xform(
+        "<spot/><many/>",
+        """<bind nodeset="/data/spot" type="geopoint"/>
+           <bind nodeset="/data/many" type="int" calculate="int(number(/data/spot))"/>""",
+        '<input ref="/data/spot"/><input ref="/data/many"/>',
+    )
+    typed = answer("/data/many", "-3")
+    steps = played(form, typed, answer("/data/spot", "0 0 0 0"), typed, answer("/data/spot", ""))
+    assert [step["/data/many"].get("value", "") for step in steps] == ["", "-3", "", "-3", ""]
