@@ -179,16 +179,22 @@ class Outbox(Belonging):
         return min((one - 1 for one in first if one is not None), default=self.counter)
 
     def receipted_runs(self) -> list[Run]:
-        """What has its receipt, in runs without a gap, the newest first, each with its hashes."""
+        """What has its receipt, in runs without a gap, the newest first, each with its hashes.
+
+        Those before the newest have their last one's alone: a sync that brings nothing stays small.
+        """
         ends = self._all(
             "SELECT min(counter), max(counter) FROM (SELECT counter, counter - row_number() OVER "
             "(ORDER BY counter) AS run FROM outbox WHERE state = 'receipted') "
             "GROUP BY run ORDER BY 1 DESC LIMIT ?",
             (RUNS_MAX,),
         )
+        named = [
+            sampled(first, last)[: 1 if run else None] for run, (first, last) in enumerate(ends)
+        ]
         return [
-            (first, last, tuple(self.finished(one).hash[:SHORT] for one in sampled(first, last)))
-            for first, last in ends
+            (first, last, tuple(self.finished(one).hash[:SHORT] for one in counters))
+            for (first, last), counters in zip(ends, named, strict=True)
         ]
 
     def mark(self, counters: Iterable[int], state: str, *, why: str = "", only: str = "") -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-SHORT = 32
-"""Hex digits of a hash that name an envelope among those of one device."""
+SHORT = 16
+"""Hex digits of a hash that name an envelope among those of one device, who alone could make two alike."""
 RUNS_MAX = 500
 
 Run = tuple[int, int, tuple[str, ...]]
