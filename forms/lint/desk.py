@@ -13,7 +13,7 @@ from forms.terms import Term, read
 from forms.vocabulary import EXPRESSIONS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from forms.sheets import Row, Select
     from forms.xlsform import XlsForm
@@ -144,6 +144,13 @@ class Desk:
                 whole = Asked("", row, None, (), ())
                 found.append(Use(whole, "instance_name", row["instance_name"], term, "settings"))
         return found
+
+    def terms(self, kind: str, names: Collection[str]) -> Iterator[tuple[Use, Term]]:
+        """Every operation ("op") or call ("call") of one of these names, and where it is used."""
+        for use in self.uses:
+            for term in use.term.walk():
+                if term.kind == kind and term.name in names:
+                    yield use, term
 
     def question(self, term: Term) -> Asked | None:
         return self.by_name.get(term.name) if term.kind == "ref" and not term.parts else None

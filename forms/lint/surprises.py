@@ -14,27 +14,33 @@ from forms.values import parse_date, parse_time
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from forms.lint.desk import Asked, Desk
+    from forms.lint.desk import Asked, Desk, Use
     from forms.terms import Term
+
+
+_ORDER = frozenset({"<", "<=", ">", ">="})
+_EQUALITY = frozenset({"=", "!="})
+
+
+def _patterns(desk: Desk) -> Iterator[tuple[Use, str]]:
+    """The pattern of each regex(), where it is written out."""
+    for use, term in desk.terms("call", ("regex",)):
+        if len(term.parts) == 2 and term.parts[1].kind == "text":
+            yield use, term.parts[1].name
 
 
 def regex_anchoring(desk: Desk) -> Iterator[Finding]:
     """Collect and this engine match the whole answer; browsers search for a part of it."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if term.kind == "call" and term.name == "regex" and len(term.parts) == 2:
-                pattern = term.parts[1]
-                if pattern.kind == "text" and not (
-                    pattern.name.startswith("^") and pattern.name.endswith("$")
-                ):
-                    yield at(
-                        use,
-                        "regex-anchoring",
-                        "warning",
-                        f"{use.heading}: '{pattern.name}' must match the whole answer in Collect "
-                        "and here, but only a part of it in a browser: write ^ before it and $ "
-                        "after it",
-                    )
+    for use, pattern in _patterns(desk):
+        if not (pattern.startswith("^") and pattern.endswith("$")):
+            yield at(
+                use,
+                "regex-anchoring",
+                "warning",
+                f"{use.heading}: '{pattern}' must match the whole answer in Collect "
+                "and here, but only a part of it in a browser: write ^ before it and $ "
+                "after it",
+            )
 
 
 _DAYS = {"date", "today", "datetime", "start", "end", "time"}
@@ -52,7 +58,7 @@ def date_as_number(desk: Desk) -> Iterator[Finding]:
     for use in desk.uses:
         for term in use.term.walk():
             counted = term.kind == "op" and term.name in {"+", "-", "*", "div", "mod", "negative"}
-            compared = term.kind == "op" and term.name in {"<", "<=", ">", ">=", "=", "!="}
+            compared = term.kind == "op" and term.name in _ORDER | _EQUALITY
             if (counted and any(map(is_date, term.parts))) or (
                 compared
                 and any(map(is_date, term.parts))
@@ -71,19 +77,16 @@ def date_as_number(desk: Desk) -> Iterator[Finding]:
 
 def date_as_text(desk: Desk) -> Iterator[Finding]:
     """A date in quotes is a day here and in a browser, and to Collect no date at all."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if term.kind != "op" or term.name not in {"<", "<=", ">", ">="}:
-                continue
-            day = next((p.name for p in term.parts if p.kind == "text" and parse_date(p.name)), "")
-            if day:
-                yield at(
-                    use,
-                    "date-as-text",
-                    "warning",
-                    f"{use.heading}: '{day}' is a day here and in a browser, but no date in "
-                    f"Collect, where nothing is before or after it: write date('{day}')",
-                )
+    for use, term in desk.terms("op", _ORDER):
+        day = next((p.name for p in term.parts if p.kind == "text" and parse_date(p.name)), "")
+        if day:
+            yield at(
+                use,
+                "date-as-text",
+                "warning",
+                f"{use.heading}: '{day}' is a day here and in a browser, but no date in "
+                f"Collect, where nothing is before or after it: write date('{day}')",
+            )
 
 
 def hidden_answers(desk: Desk) -> Iterator[Finding]:
@@ -187,21 +190,20 @@ def _same_conditions_and_required(asked: Asked, user: Asked) -> bool:
 
 def sum_of_blanks(desk: Desk) -> Iterator[Finding]:
     """sum(), min() and max() pass over blanks in Collect and here; browsers gave blank."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if term.kind == "call" and term.name in {"sum", "min", "max"} and len(term.parts) == 1:
-                asked = desk.question(term.parts[0])
-                outside = asked is not None and set(asked.repeats) - set(use.repeats)
-                if asked is not None and outside and asked.optional:
-                    yield at(
-                        use,
-                        "sum-of-blanks",
-                        "note",
-                        f"{use.heading}: {term.name}() passes over members whose "
-                        f"${{{asked.name}}} is blank in Collect and here; browsers before August "
-                        "2026 give no result: make the question required, or calculate "
-                        f"coalesce(${{{asked.name}}}, 0) beside it",
-                    )
+    for use, term in desk.terms("call", ("sum", "min", "max")):
+        if len(term.parts) == 1:
+            asked = desk.question(term.parts[0])
+            outside = asked is not None and set(asked.repeats) - set(use.repeats)
+            if asked is not None and outside and asked.optional:
+                yield at(
+                    use,
+                    "sum-of-blanks",
+                    "note",
+                    f"{use.heading}: {term.name}() passes over members whose "
+                    f"${{{asked.name}}} is blank in Collect and here; browsers before August "
+                    "2026 give no result: make the question required, or calculate "
+                    f"coalesce(${{{asked.name}}}, 0) beside it",
+                )
 
 
 def order_of_choices(desk: Desk) -> Iterator[Finding]:
@@ -218,7 +220,7 @@ def order_of_choices(desk: Desk) -> Iterator[Finding]:
             if term.kind == "call" and term.name == "selected-at" and term.parts:
                 asked = several(term.parts[0])
                 said = "takes a choice by its place"
-            elif term.kind == "op" and term.name in {"=", "!="}:
+            elif term.kind == "op" and term.name in _EQUALITY:
                 asked = next(filter(None, map(several, term.parts)), None)
                 if not any(part.kind == "text" and " " in part.name for part in term.parts):
                     asked = None
@@ -251,7 +253,7 @@ def repeat_count_lowered(desk: Desk) -> Iterator[Finding]:
 
 
 _SAYS_NO = frozenset({"no", "false", "0", "n", "f", "none", "non", "nao", "não"})
-_TRUTHS = frozenset({"=", "!=", "<", "<=", ">", ">=", "and", "or"})
+_TRUTHS = _ORDER | _EQUALITY | {"and", "or"}
 
 
 def bare_reference(desk: Desk) -> Iterator[Finding]:
@@ -325,124 +327,97 @@ def moving_today(desk: Desk) -> Iterator[Finding]:
 
 def choice_of_several(desk: Desk) -> Iterator[Finding]:
     """One choice compared with = is all that may be chosen."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if term.kind != "op" or term.name not in {"=", "!="}:
-                continue
-            left, right = term.parts
-            asked, text = (
-                (desk.question(left), right)
-                if right.kind == "text"
-                else (
-                    desk.question(right),
-                    left,
-                )
-            )
-            if asked is None or text.kind != "text" or not text.name or " " in text.name:
-                continue
-            if asked.select is None or asked.select.kind == "one":
-                continue
-            only = "true only" if term.name == "=" else "false only"
-            call = f"selected(${{{asked.name}}}, '{text.name}')"
-            yield at(
-                use,
-                "choice-of-several",
-                "warning",
-                f"{use.heading}: is {only} where '{text.name}' is all that is chosen in "
-                f"${{{asked.name}}}: write {call if term.name == '=' else f'not({call})'}",
-            )
+    for use, term in desk.terms("op", _EQUALITY):
+        left, right = term.parts
+        asked, text = (
+            (desk.question(left), right) if right.kind == "text" else (desk.question(right), left)
+        )
+        if asked is None or text.kind != "text" or not text.name or " " in text.name:
+            continue
+        if asked.select is None or asked.select.kind == "one":
+            continue
+        only = "true only" if term.name == "=" else "false only"
+        call = f"selected(${{{asked.name}}}, '{text.name}')"
+        yield at(
+            use,
+            "choice-of-several",
+            "warning",
+            f"{use.heading}: is {only} where '{text.name}' is all that is chosen in "
+            f"${{{asked.name}}}: write {call if term.name == '=' else f'not({call})'}",
+        )
 
 
 def literal_condition(desk: Desk) -> Iterator[Finding]:
     """${a} = 'x' or 'y' is always true: a text alone is."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if term.kind != "op" or term.name not in {"and", "or"}:
+    for use, term in desk.terms("op", ("and", "or")):
+        for part in term.parts:
+            if part.kind not in {"text", "number"}:
                 continue
-            for part in term.parts:
-                if part.kind not in {"text", "number"}:
-                    continue
-                true = bool(part.name) if part.kind == "text" else float(part.name) != 0
-                written = repr(part.name) if part.kind == "text" else part.name
-                yield at(
-                    use,
-                    "literal-condition",
-                    "error",
-                    f"{use.heading}: {written} behind {term.name} is compared with nothing and so "
-                    f"always {'true' if true else 'false'}: write the whole comparison again, as in "
-                    f"${{question}} = {written}",
-                )
+            true = bool(part.name) if part.kind == "text" else float(part.name) != 0
+            written = repr(part.name) if part.kind == "text" else part.name
+            yield at(
+                use,
+                "literal-condition",
+                "error",
+                f"{use.heading}: {written} behind {term.name} is compared with nothing and so "
+                f"always {'true' if true else 'false'}: write the whole comparison again, as in "
+                f"${{question}} = {written}",
+            )
 
 
 def text_in_order(desk: Desk) -> Iterator[Finding]:
     """< and > are of numbers and dates: of any other text they are never true."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if term.kind != "op" or term.name not in {"<", "<=", ">", ">="}:
-                continue
-            for part in term.parts:
-                if part.kind == "text" and not _ordered(part.name):
-                    yield at(
-                        use,
-                        "text-in-order",
-                        "error",
-                        f"{use.heading}: {term.name} compares numbers and dates, and '{part.name}' is "
-                        "neither, so that this is never true",
-                    )
+    for use, term in desk.terms("op", _ORDER):
+        for part in term.parts:
+            if part.kind == "text" and not _ordered(part.name):
+                yield at(
+                    use,
+                    "text-in-order",
+                    "error",
+                    f"{use.heading}: {term.name} compares numbers and dates, and '{part.name}' is "
+                    "neither, so that this is never true",
+                )
 
 
 def _ordered(text: str) -> bool:
-    if parse_date(text.partition("T")[0]) is not None or parse_time(text) is not None:
-        return True
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    day = parse_date(text.partition("T")[0])
+    return day is not None or parse_time(text) is not None or figure(text) is not None
 
 
 def number_as_text(desk: Desk) -> Iterator[Finding]:
     """= with '05' is of numbers in Collect and of letters in a browser."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if term.kind != "op" or term.name not in {"=", "!="}:
-                continue
-            left, right = term.parts
-            if left.kind == "text":
-                left, right = right, left
-            asked = desk.question(left) or (
-                use.asked if left.kind == "step" and left.name == "." else None
+    for use, term in desk.terms("op", _EQUALITY):
+        left, right = term.parts
+        if left.kind == "text":
+            left, right = right, left
+        asked = desk.question(left) or (
+            use.asked if left.kind == "step" and left.name == "." else None
+        )
+        if asked is None or right.kind != "text" or not asked.numeric:
+            continue
+        number = figure(right.name)
+        if number is not None and isfinite(number) and right.name != f"{number:g}":
+            yield at(
+                use,
+                "number-as-text",
+                "warning",
+                f"{use.heading}: '{right.name}' is the number {number:g} in Collect and here, but "
+                f"other letters than {number:g} in a browser: write {number:g}, without quotation "
+                "marks",
             )
-            if asked is None or right.kind != "text" or not asked.numeric:
-                continue
-            number = figure(right.name)
-            if number is not None and isfinite(number) and right.name != f"{number:g}":
-                yield at(
-                    use,
-                    "number-as-text",
-                    "warning",
-                    f"{use.heading}: '{right.name}' is the number {number:g} in Collect and here, but "
-                    f"other letters than {number:g} in a browser: write {number:g}, without quotation "
-                    "marks",
-                )
 
 
 def max_below_zero(desk: Desk) -> Iterator[Finding]:
     """max() of numbers that are all below 0 is 0 in Collect."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if (
-                term.kind == "call"
-                and term.name == "max"
-                and any(_below(p, desk) for p in term.parts)
-            ):
-                yield at(
-                    use,
-                    "max-below-zero",
-                    "warning",
-                    f"{use.heading}: where all numbers are below 0, max() is 0 in Collect and here, "
-                    "and the largest of them in a browser: write -1 * min() of their opposites",
-                )
+    for use, term in desk.terms("call", ("max",)):
+        if any(_below(part, desk) for part in term.parts):
+            yield at(
+                use,
+                "max-below-zero",
+                "warning",
+                f"{use.heading}: where all numbers are below 0, max() is 0 in Collect and here, "
+                "and the largest of them in a browser: write -1 * min() of their opposites",
+            )
 
 
 def _below(term: Term, desk: Desk) -> bool:
@@ -492,19 +467,15 @@ def not_in_collect(desk: Desk) -> Iterator[Finding]:
 
 def regex_dialect(desk: Desk) -> Iterator[Finding]:
     """Patterns that mean one thing in Java and another here and in a browser."""
-    for use in desk.uses:
-        for term in use.term.walk():
-            if term.kind != "call" or term.name != "regex" or len(term.parts) != 2:
-                continue
-            pattern = term.parts[1].name if term.parts[1].kind == "text" else ""
-            for sign, what in _DIALECT:
-                if sign.search(pattern):
-                    yield at(
-                        use,
-                        "regex-dialect",
-                        "warning",
-                        f"{use.heading}: {what}, in Collect alone: write '{pattern}' without it",
-                    )
+    for use, pattern in _patterns(desk):
+        for sign, what in _DIALECT:
+            if sign.search(pattern):
+                yield at(
+                    use,
+                    "regex-dialect",
+                    "warning",
+                    f"{use.heading}: {what}, in Collect alone: write '{pattern}' without it",
+                )
 
 
 _DIALECT = (
