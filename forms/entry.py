@@ -354,9 +354,7 @@ class Entry:
             if not node.text:
                 continue
             if definition.type != "string" and not definition.select:
-                node.text = answered(
-                    node.text, definition.type, "", self.dialect, self.zone, self.now
-                )
+                node.text = self._cast(node.text, definition.type)
                 if self.dialect.webforms:
                     node.text = within_bounds(definition, node.text)
             elif definition.select in {"select", "rank"}:
@@ -534,10 +532,11 @@ class Entry:
         definition = node.defn
         if self.dialect.webforms and node.readonly and definition.readonly is not None:
             raise NotAsked(f"{ref_of(node)} is read only: Web Forms takes no answer there")
-        kind, select = definition.type, definition.select
-        typed = self._typed(value, definition)
-        text = answered(typed, kind, select, self.dialect, self.zone, self.now)
+        text = self._cast(self._typed(value, definition), definition.type, definition.select)
         return browser_takes(self, node, text) if text and self.dialect.webforms else text
+
+    def _cast(self, text: str, kind: str, select: str = "") -> str:
+        return answered(text, kind, select, self.dialect, self.zone, self.now)
 
     _composes = True
 
@@ -816,9 +815,7 @@ class Entry:
             self._set_readonly(made, True)
         for node in everything(made):
             if node.text and node.defn.type != "string" and not node.defn.select:
-                node.text = answered(
-                    node.text, node.defn.type, "", self.dialect, self.zone, self.now
-                )
+                node.text = self._cast(node.text, node.defn.type)
             self._listed(node)
         self._preload(made)
         self._added.append(made)
@@ -1077,10 +1074,7 @@ class Entry:
             text = calculated(action.text, node.defn.type, self.dialect, self.zone, self.now)
         if action.value is not None or action.text:
             # Whatever it was worked out as, what an action sets is of the node's type.
-            kind = node.defn.type
-            text = (
-                str(answered(text, kind, "", self.dialect, self.zone, self.now)) if text else text
-            )
+            text = str(self._cast(text, node.defn.type))
         before = node.text
         self._give(node, text)
         self._run()

@@ -6,14 +6,7 @@ import pytest
 
 from schemas.problems import Refused
 from sync_server import enrol
-from tests.sync.world import Office, Tablet
-
-
-@pytest.fixture
-def office(tmp_path):
-    made = Office(tmp_path)
-    yield made
-    made.desk.close()
+from tests.sync.world import Tablet
 
 
 @pytest.fixture

@@ -43,13 +43,6 @@ class Afar(Tablet):
 
 
 @pytest.fixture
-def office(tmp_path):
-    made = Office(tmp_path)
-    yield made
-    made.desk.close()
-
-
-@pytest.fixture
 def tablet(office, tmp_path):
     made = Afar(office, tmp_path / "tablet")
     yield made

@@ -12,11 +12,9 @@ from tests.sync.world import Office, Tablet
 
 
 @pytest.fixture
-def office(tmp_path):
-    made = Office(tmp_path)
-    officers.add(made.desk, "sara", ("supervisor",), "a long enough password")
-    yield made
-    made.desk.close()
+def office(office):
+    officers.add(office.desk, "sara", ("supervisor",), "a long enough password")
+    return office
 
 
 @pytest.fixture

@@ -24,13 +24,6 @@ from tests.sync.world import Office, Tablet
 
 
 @pytest.fixture
-def office(tmp_path):
-    made = Office(tmp_path)
-    yield made
-    made.desk.close()
-
-
-@pytest.fixture
 def tablets(office, tmp_path):
     made = [Tablet(office, tmp_path / f"tablet{n}") for n in range(2)]
     yield made
