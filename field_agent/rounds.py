@@ -128,10 +128,7 @@ class Rounds:
             bring = before != self._progress() and again <= 2 * self._store.counter
         if reply.forms:
             self.form_list = reply.forms
-        self._lists = Known(
-            str(reply.forms.get("digest", self._lists.forms)),
-            str(reply.keys.get("digest", self._lists.keys)),
-        )
+        self._lists = self._lists_after(reply)
         return bring
 
     def _further(self, reply: RoundReply | None, outgoing: Outgoing, *, bring: bool) -> bool:
@@ -158,14 +155,18 @@ class Rounds:
             most=0,
             page=self._pages.size,
             bring=False,
-            lists=Known(
-                str(reply.forms.get("digest", self._lists.forms)),
-                str(reply.keys.get("digest", self._lists.keys)),
-            ),
+            lists=self._lists_after(reply),
             cursor=reply.cursor,
         )
         lane.begin(ahead)
         lane.start(self._done)
+
+    def _lists_after(self, reply: RoundReply) -> Known:
+        """Which lists of forms and keys are here once this reply is stored."""
+        return Known(
+            str(reply.forms.get("digest", self._lists.forms)),
+            str(reply.keys.get("digest", self._lists.keys)),
+        )
 
     def _next(self) -> Lane:
         """A lane whose answer can be had: a single request is made in this thread."""
