@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from forms.mistakes import Media
-    from forms.sheets import Select, Sheets
+    from forms.sheets import Row, Select, Sheets
     from forms.terms import Term
 
 PULLDATA_TAKES = 4
@@ -327,26 +327,32 @@ def strange_lists(sheets: Sheets, media: Media) -> Iterator[Problem]:
             )
 
 
+def _terms(sheets: Sheets, sign: str) -> Iterator[tuple[Row, str, Term]]:
+    """Every piece of the expressions in which that sign stands, with their rows and headings."""
+    for _, row in named(sheets):
+        for heading in EXPRESSIONS:
+            term = read(row[heading]) if sign in row[heading] else None
+            for one in term.walk() if term is not None else ():
+                yield row, heading, one
+
+
 def pulled_from_nothing(sheets: Sheets, media: Media) -> Iterator[Problem]:
     """A column that pulldata() asks for, or searches by, and that its file does not have."""
     if not isinstance(media, Mapping):
         return
-    for _, row in named(sheets):
-        for heading in EXPRESSIONS:
-            term = read(row[heading]) if "pulldata" in row[heading] else None
-            for call in term.walk() if term is not None else ():
-                if call.name != "pulldata" or len(call.parts) != PULLDATA_TAKES:
-                    continue
-                source, *asked = (one.name if one.kind == "text" else "" for one in call.parts[:3])
-                file = source if source.endswith(".csv") else f"{source}.csv"
-                columns = _heading(file, media)
-                for column in dict.fromkeys(asked) if columns else ():
-                    if column and column not in columns:
-                        yield at_row(
-                            row,
-                            f"{heading}: {file} has no column {column}, so that it is always "
-                            f"blank{meant(column, columns)}",
-                        )
+    for row, heading, call in _terms(sheets, "pulldata"):
+        if call.name != "pulldata" or len(call.parts) != PULLDATA_TAKES:
+            continue
+        source, *asked = (one.name if one.kind == "text" else "" for one in call.parts[:3])
+        file = source if source.endswith(".csv") else f"{source}.csv"
+        columns = _heading(file, media)
+        for column in dict.fromkeys(asked) if columns else ():
+            if column and column not in columns:
+                yield at_row(
+                    row,
+                    f"{heading}: {file} has no column {column}, so that it is always "
+                    f"blank{meant(column, columns)}",
+                )
 
 
 _LISTED = "instance/root/item"
@@ -359,29 +365,26 @@ def asked_of_lists(sheets: Sheets, media: Media) -> Iterator[Problem]:
     # Once for all: a form may have thousands of rules and of choices.
     of_choices = {key for one in choices for key in one.cells} | _MADE
     held = media if isinstance(media, Mapping) else {}
-    for _, row in named(sheets):
-        for heading in EXPRESSIONS:
-            term = read(row[heading]) if "instance(" in row[heading] else None
-            for path in term.walk() if term is not None else ():
-                if not path.name.startswith(_LISTED) or path.parts[0].kind != "text":
-                    continue
-                source = path.parts[0].name
-                columns = of_choices if source in written else _heading(f"{source}.csv", held)
-                asked = [
-                    word
-                    for part in path.parts[1:]
-                    if part.name == "predicate"
-                    for inner in part.parts
-                    for word in _words(inner)
-                ]
-                asked += path.name.removeprefix(_LISTED).split("/")[1:2]
-                for column in dict.fromkeys(asked) if columns else ():
-                    if column not in columns:
-                        yield at_row(
-                            row,
-                            f"{heading}: the list {source} has no column {column}, so that it is "
-                            f"always blank{meant(column, columns)}",
-                        )
+    for row, heading, path in _terms(sheets, "instance("):
+        source = path.parts[0].name if path.parts and path.parts[0].kind == "text" else ""
+        if not source or not path.name.startswith(_LISTED):
+            continue
+        columns = of_choices if source in written else _heading(f"{source}.csv", held)
+        asked = [
+            word
+            for part in path.parts[1:]
+            if part.name == "predicate"
+            for inner in part.parts
+            for word in _words(inner)
+        ]
+        asked += path.name.removeprefix(_LISTED).split("/")[1:2]
+        for column in dict.fromkeys(asked) if columns else ():
+            if column not in columns:
+                yield at_row(
+                    row,
+                    f"{heading}: the list {source} has no column {column}, so that it is "
+                    f"always blank{meant(column, columns)}",
+                )
 
 
 _MADE = {"name", "label", "itextId"}
@@ -393,21 +396,18 @@ def paths_to_nothing(sheets: Sheets, _: Media) -> Iterator[Problem]:
     paths = {path for path, _ in named(sheets)}
     names = {path.rpartition("/")[2] for path in paths}
     made = ("_count", "_other")
-    for _, row in named(sheets):
-        for heading in EXPRESSIONS:
-            term = read(row[heading]) if "/" in row[heading] else None
-            for one in term.walk() if term is not None else ():
-                if not _ABSOLUTE.fullmatch(one.name) or one.kind not in {"path", "step"}:
-                    continue
-                below = one.name.split("/", 2)[2]
-                if below in paths or below.partition("/")[0] == "meta" or below.endswith(made):
-                    continue
-                last = below.rpartition("/")[2]
-                yield at_row(
-                    row,
-                    f"{heading}: {one.name} leads to no question, so that it is always blank"
-                    f"{meant(last, names, '${{{}}}')}",
-                )
+    for row, heading, one in _terms(sheets, "/"):
+        if not _ABSOLUTE.fullmatch(one.name) or one.kind not in {"path", "step"}:
+            continue
+        below = one.name.split("/", 2)[2]
+        if below in paths or below.partition("/")[0] == "meta" or below.endswith(made):
+            continue
+        last = below.rpartition("/")[2]
+        yield at_row(
+            row,
+            f"{heading}: {one.name} leads to no question, so that it is always blank"
+            f"{meant(last, names, '${{{}}}')}",
+        )
 
 
 _ABSOLUTE = re.compile(r"/[\w.-]+(?:/[\w.-]+)+")

@@ -565,6 +565,16 @@ WARNED = {
         "3 a",
         "the list yn has no column price",
     ),
+    "such a column beside a path that only looks like a list's": at(
+        survey(
+            "calculation",
+            "select_one yn|p|P|",
+            "calculate|a||instance/root/item = instance('yn')/root/item[name=${p}]/price",
+        )
+        | YES_NO,
+        "3 a",
+        "the list yn has no column price",
+    ),
     "a path to nothing": at(
         survey("relevant", AGE, "text|a|A|/data/agee = 1"),
         "3 a",
