@@ -40,6 +40,8 @@ def unknown_references(sheets: Sheets, _: Media) -> Iterator[Problem]:
     known = {row["name"] for _, row in named(sheets)}
     if "osm" in sheets or any(row["type"].startswith("osm") for row in sheets.get("survey", ())):
         known |= {row["name"] for row in sheets.get("osm", ())}
+    if not any(row["omit_instanceid"].lower() in YES for row in sheets.get("settings", ())):
+        known.add("instanceID")
     for sheet, lines in sheets.items():
         for row in lines:
             for heading, text in row.cells.items():

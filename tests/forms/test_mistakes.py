@@ -701,6 +701,15 @@ def test_quotation_marks_that_pyxform_makes_straight_are_blamed_for_nothing():
     assert [one.row for one in refused.value.problems] == [4]
 
 
+def test_the_id_of_the_entry_may_be_named_unless_the_form_leaves_it_out():
+    sheets = survey("calculation", f"{AGE}|", "text|id|It is ${instanceID}|${instanceID}")
+    xml = read_xlsform("form.md", markdown(sheets)).xml
+    assert b'calculate=" /data/meta/instanceID "' in xml
+    left_out = markdown(sheets | sheet("settings", "omit_instanceID", "yes"))
+    with pytest.raises(BrokenForm, match=r"uses \$\{instanceID\}, which no question asks"):
+        read_xlsform("form.md", left_out)
+
+
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_a_list_is_read_however_it_was_saved(delimiter: str, mark: str):
